@@ -1,0 +1,21 @@
+"""What can go wrong, as one small family: every message carries the numbers and the remedy."""
+
+
+class GeounetError(Exception):
+    """The work cannot be done; the message is one sentence that a user can act on."""
+
+
+class SceneError(GeounetError):
+    """A raster cannot be opened or read, or does not fit what is asked of it."""
+
+
+class ModelError(GeounetError):
+    """A file is no model file, or a model cannot be built or used."""
+
+
+class LabelError(GeounetError):
+    """Labels or class tables are missing, empty, or do not match the images."""
+
+
+class OutputError(GeounetError):
+    """An output exists, cannot be written, or belongs to other work."""

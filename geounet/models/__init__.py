@@ -1,0 +1,1 @@
+"""Networks, their losses, their receptive field, and the file that holds them."""

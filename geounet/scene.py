@@ -1,0 +1,352 @@
+"""Scenes: the one module that opens rasters. Windows in, arrays and a valid mask out.
+
+Beyond its edge a scene is continued by one fixed rule, mirror reflection about the outermost pixels, so a pixel near
+the edge does not depend on the tiling either.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+import rasterio.errors
+import rasterio.windows
+from affine import Affine
+from pyproj import CRS, Transformer
+from rasterio.enums import ColorInterp, MaskFlags
+
+from geounet.errors import SceneError
+from geounet.grid import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    Values = NDArray[Any]
+    Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One raster and the bands that are read from it: everything about it but its pixels."""
+
+    path: str
+    """What GDAL opens."""
+    height: int
+    """Rows."""
+    width: int
+    """Columns."""
+    bands: tuple[int, ...]
+    """The bands that are read, from 1, in the order of the arrays."""
+    band_names: tuple[str, ...]
+    """A name for each of `bands`: its description, else its colour, else `band_<number>`."""
+    count: int
+    """Bands in the file, the ones that are not read among them."""
+    dtype: str
+    """NumPy's name of the file's data type."""
+    transform: Affine
+    """From (column, row) of a pixel's corner to coordinates; the identity where there is no georeference."""
+    crs: rasterio.CRS | None
+    """Coordinate reference system; None for pixel coordinates."""
+    nodata: tuple[float | None, ...]
+    """The nodata value of each of `bands`; None where there is none."""
+    scales: tuple[float, ...]
+    """Factor of each of `bands`: value = stored * scale + offset."""
+    offsets: tuple[float, ...]
+    """Summand of each of `bands`."""
+    alpha: int | None
+    """The band that says which pixels are valid, where it is not read as data."""
+    has_mask: bool
+    """Whether the file carries a mask of its own, internal or beside it."""
+
+    @property
+    def extent(self) -> Window:
+        """The whole scene."""
+        return Window(0, 0, self.height, self.width)
+
+    @property
+    def georeferenced(self) -> bool:
+        """Whether the transform leads to coordinates on the ground."""
+        return self.crs is not None
+
+    @property
+    def rectilinear(self) -> bool:
+        """Whether rows and columns run along the coordinate axes (south-up counts, rotated does not)."""
+        return self.transform.b == 0 and self.transform.d == 0
+
+    @property
+    def name(self) -> str:
+        """File name without folder and ending."""
+        return Path(self.path).stem
+
+
+def load_scene(path: str | Path, bands: Sequence[int] | None = None) -> Scene:
+    """Describe the raster at `path`; no pixel is read.
+
+    Args:
+        path: anything GDAL opens.
+        bands: the bands to read, from 1; by default all but an alpha band.
+
+    Raises:
+        SceneError: there is no such file, it is no raster, has no bands or not these, or holds complex numbers.
+    """
+    with _open(str(path)) as dataset:
+        return _describe(dataset, str(path), bands)
+
+
+def _describe(dataset: Any, path: str, bands: Sequence[int] | None) -> Scene:
+    alphas = [b for b, kind in enumerate(dataset.colorinterp, 1) if kind is ColorInterp.alpha]
+    chosen = (
+        tuple(bands) if bands else tuple(b for b in dataset.indexes if b not in alphas) or dataset.indexes
+    )
+    missing = [band for band in chosen if band not in dataset.indexes]
+    if missing or not chosen:
+        raise SceneError(
+            f"{path} has {dataset.count} band(s), numbered from 1; there is no band {missing or 1}"
+        )
+    dtypes = {dataset.dtypes[band - 1] for band in chosen}
+    if any(np.dtype(_numpy_name(dtype)).kind == "c" for dtype in dtypes):
+        raise SceneError(
+            f"{path} holds complex numbers ({', '.join(dtypes)}); convert them to amplitudes first"
+        )
+    at = [band - 1 for band in chosen]
+    return Scene(
+        path=path,
+        height=dataset.height,
+        width=dataset.width,
+        bands=chosen,
+        band_names=tuple(_band_name(dataset, band) for band in chosen),
+        count=dataset.count,
+        dtype=str(np.result_type(*(_numpy_name(dtype) for dtype in dtypes))),
+        transform=dataset.transform,
+        crs=None if dataset.gcps[0] and dataset.transform.is_identity else dataset.crs or None,
+        nodata=tuple(dataset.nodatavals[i] for i in at),
+        scales=tuple(float(dataset.scales[i]) for i in at),
+        offsets=tuple(float(dataset.offsets[i]) for i in at),
+        alpha=alphas[-1] if alphas and not set(alphas) & set(chosen) else None,
+        has_mask=_has_mask(dataset.mask_flag_enums[at[0]]),
+    )
+
+
+def _numpy_name(dtype: str) -> str:
+    return {"complex_int16": "complex64", "complex_int32": "complex64"}.get(dtype, dtype)
+
+
+def _has_mask(flags: Sequence[MaskFlags]) -> bool:
+    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags and MaskFlags.nodata not in flags
+
+
+def _band_name(dataset: Any, band: int) -> str:
+    description = dataset.descriptions[band - 1]
+    kind = dataset.colorinterp[band - 1]
+    named = kind in (
+        ColorInterp.red,
+        ColorInterp.green,
+        ColorInterp.blue,
+        ColorInterp.nir,
+        ColorInterp.rededge,
+    )
+    return str(description or (kind.name if named else f"band_{band}"))
+
+
+@contextmanager
+def _open(path: str) -> Iterator[Any]:
+    """A rasterio dataset; whatever GDAL says against it becomes one sentence."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            dataset = rasterio.open(path)
+    except rasterio.errors.RasterioIOError as error:
+        local = "://" not in path and not path.startswith("/vsi")
+        if local and not Path(path).exists():
+            raise SceneError(f"{path} does not exist") from error
+        raise SceneError(f"{path} is not a raster that GDAL can open: {_one_line(error)}") from error
+    with dataset:
+        if not dataset.count:
+            raise SceneError(
+                f"{path} has no bands of its own; name one of its {len(dataset.subdatasets)} subdatasets"
+            )
+        yield dataset
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error.__cause__ or error).split())
+
+
+@contextmanager
+def opened(scene: Scene) -> Iterator[Any]:
+    """The scene's dataset, to read several windows with :func:`read` (one thread at a time).
+
+    Raises:
+        SceneError: the file has gone or cannot be opened.
+    """
+    with _open(scene.path) as dataset:
+        yield dataset
+
+
+def read(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mask]:
+    """Values and valid mask of a window, which may reach beyond the scene and is then continued by reflection.
+
+    Args:
+        dataset: what :func:`opened` gave for `scene`.
+        scene: the bands to read.
+        window: in scene pixels.
+
+    Returns:
+        Values `(bands, height, width)` in float32, scaled to what they measure (NaN and nodata stay as they are), and
+        a mask `(height, width)`, True where valid.
+
+    Raises:
+        SceneError: the file is damaged there.
+    """
+    stored, valid = read_stored(dataset, scene, window)
+    values = stored.astype(np.float32)
+    for index, (scale, offset) in enumerate(zip(scene.scales, scene.offsets, strict=True)):
+        if (scale, offset) != (1.0, 0.0):
+            values[index] = values[index] * np.float32(scale) + np.float32(offset)
+    return values, valid
+
+
+def read_stored(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mask]:
+    """As :func:`read`, with the values as stored: in the file's own data type, unscaled."""
+    rows = reflected(window.row, window.row_stop, scene.height)
+    cols = reflected(window.col, window.col_stop, scene.width)
+    if not window.pixels:
+        empty = np.zeros((len(scene.bands), window.height, window.width), scene.dtype)
+        return empty, np.zeros((window.height, window.width), np.bool_)
+    top, left = int(rows.min()), int(cols.min())
+    inner = Window(top, left, int(rows.max()) - top + 1, int(cols.max()) - left + 1)
+    values, valid = _read_inside(dataset, scene, inner)
+    if inner == window:
+        return values, valid
+    rows, cols = rows - top, cols - left
+    return values[:, rows[:, None], cols], valid[rows[:, None], cols]
+
+
+def reflected(start: int, stop: int, size: int) -> NDArray[np.int64]:
+    """Where each index of `start` to `stop` lies in `0 .. size - 1` after mirroring at both ends, as often as needed.
+
+    As NumPy's `reflect`: the outermost pixel is not repeated, so index -1 is pixel 1. One pixel is repeated for ever.
+    """
+    period = max(1, 2 * (size - 1))
+    folded = np.arange(start, stop, dtype=np.int64) % period
+    return np.minimum(folded, period - folded) if size > 1 else np.zeros_like(folded)
+
+
+def _read_inside(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mask]:
+    area = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+    try:
+        stored = dataset.read(list(scene.bands), window=area)
+        valid = valid_mask(stored, scene.nodata)
+        if scene.alpha is not None:
+            valid &= dataset.read(scene.alpha, window=area) > 0
+        if scene.has_mask:
+            valid &= dataset.read_masks(scene.bands[0], window=area) > 0
+    except rasterio.errors.RasterioIOError as error:
+        raise SceneError(
+            f"{scene.path} is damaged near row {window.row}, column {window.col}: {_one_line(error)}"
+        ) from error
+    return stored, valid
+
+
+def valid_mask(stored: Values, nodata: Sequence[float | None]) -> Mask:
+    """Which pixels hold a measurement.
+
+    NaN or infinity in any band makes a pixel invalid, and so does a nodata value that is no possible measurement
+    (signed and floating types). In unsigned types the nodata value is a possible measurement as well, a black shadow
+    for instance, so there it counts only where all bands hold it, as in GDAL's dataset mask.
+
+    Args:
+        stored: `(bands, height, width)`, as in the file.
+        nodata: the nodata value of each band, None where there is none.
+
+    Returns:
+        `(height, width)`, True where valid.
+    """
+    valid = np.ones(stored.shape[1:], np.bool_)
+    if stored.dtype.kind == "f":
+        valid &= np.isfinite(stored).all(axis=0)
+    hits = [_equals(band, value) for band, value in zip(stored, nodata, strict=True)]
+    if stored.dtype.kind == "u":
+        return valid & ~np.logical_and.reduce(hits)
+    return valid & ~np.logical_or.reduce(hits)
+
+
+def _equals(band: Values, value: float | None) -> Mask:
+    if value is None or math.isnan(value):
+        return np.zeros(band.shape, np.bool_)
+    if band.dtype.kind == "f":
+        return np.asarray(band == np.asarray(value).astype(band.dtype))
+    info = np.iinfo(band.dtype)
+    fits = float(value).is_integer() and info.min <= value <= info.max
+    return np.asarray(band == band.dtype.type(value)) if fits else np.zeros(band.shape, np.bool_)
+
+
+def pixel_size(scene: Scene) -> tuple[float, float] | None:
+    """Height and width of the scene's middle pixel in metres on the ground; None without a CRS.
+
+    Geodesic lengths on the CRS's own ellipsoid, so Web Mercator gives what a pixel covers, not what it claims.
+    """
+    if scene.crs is None:
+        return None
+    crs = CRS.from_user_input(scene.crs.to_wkt())
+    col, row = scene.width / 2, scene.height / 2
+    middle, right, below = (scene.transform * point for point in ((col, row), (col + 1, row), (col, row + 1)))
+    geod = crs.get_geod()
+    if geod is None or crs.geodetic_crs is None:
+        return math.dist(middle, below), math.dist(middle, right)
+    to_degrees = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+    middle, right, below = (to_degrees.transform(*point) for point in (middle, right, below))
+    return float(geod.inv(*middle, *below)[2]), float(geod.inv(*middle, *right)[2])
+
+
+def window_of_bounds(scene: Scene, bounds: tuple[float, float, float, float]) -> Window:
+    """The pixels that a box of coordinates touches, within the scene.
+
+    Args:
+        scene: whose pixels.
+        bounds: minimum x, minimum y, maximum x, maximum y in the scene's CRS (pixel coordinates without one).
+
+    Raises:
+        SceneError: the box lies beside the scene.
+    """
+    min_x, min_y, max_x, max_y = bounds
+    corners = [
+        ~scene.transform * point for point in ((min_x, min_y), (min_x, max_y), (max_x, min_y), (max_x, max_y))
+    ]
+    cols, rows = [point[0] for point in corners], [point[1] for point in corners]
+    # A corner within a thousandth of a pixel of a pixel's edge means that edge.
+    top, left = math.floor(min(rows) + 1e-3), math.floor(min(cols) + 1e-3)
+    bottom, right = math.ceil(max(rows) - 1e-3), math.ceil(max(cols) - 1e-3)
+    window = Window(top, left, max(0, bottom - top), max(0, right - left)).intersection(scene.extent)
+    if not window.pixels:
+        raise SceneError(f"the box {bounds} does not meet {scene.path}, which covers {bounds_of(scene)}")
+    return window
+
+
+def bounds_of(scene: Scene, window: Window | None = None) -> tuple[float, float, float, float]:
+    """Minimum x, minimum y, maximum x, maximum y of a window (the whole scene by default)."""
+    area = scene.extent if window is None else window
+    corners = [
+        scene.transform * point
+        for point in (
+            (area.col, area.row),
+            (area.col_stop, area.row),
+            (area.col, area.row_stop),
+            (area.col_stop, area.row_stop),
+        )
+    ]
+    xs, ys = [point[0] for point in corners], [point[1] for point in corners]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def transform_of(scene: Scene, window: Window) -> Affine:
+    """The transform of an array that holds `window`."""
+    return scene.transform * Affine.translation(window.col, window.row)

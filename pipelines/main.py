@@ -1,0 +1,61 @@
+"""`geounet`: the group of all commands, each imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+
+import click
+
+from geounet.errors import GeounetError
+
+COMMANDS = {
+    "info": "Describe a scene, and say whether a model fits it.",
+    "tile": "Cut georeferenced training chips.",
+    "train": "Train a model on images and labels.",
+    "predict": "Turn scenes into class rasters.",
+    "clean": "Smooth and sieve a class raster.",
+    "vectorize": "Turn a class raster into polygons.",
+    "evaluate": "Compare a prediction with a reference.",
+    "run": "Predict, vectorise and picture each scene.",
+    "demo": "Run the whole chain on the sample tiles.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of their names, so that `--help` imports none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - Click's signature
+        """The commands in the order in which they are used."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the command's module and return its `command`."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f".{cmd_name}", __package__).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="geounet")
+def cli() -> None:
+    """Satellite scenes to class rasters and polygons: the same whatever the tile size."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run a command. Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 some scenes of a batch failed."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        cli.main(args=args, prog_name="geounet", standalone_mode=True)
+    except GeounetError as error:
+        if logging.getLogger("geounet").isEnabledFor(logging.DEBUG):
+            logging.getLogger("geounet").exception("what led to it:")
+        click.echo(f"geounet: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,93 @@
+"""Options that several commands share: one place for names, units and defaults."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def option(name: str, *more: str, **settings: Any) -> Decorator:
+    """An option that answers to `--tile-size` and `--tile_size` alike."""
+    twin = name.replace("-", "_").replace("__", "--", 1)
+    names = [name] if twin == name else [name, twin]
+    return click.option(*names, *more, **settings)
+
+
+def parse_numbers(kind: type[int] | type[float], count: int | None = None) -> Callable[..., Any]:
+    """A callback for `1,2,3`: a tuple of numbers, of a given length if there is one."""
+
+    def parse(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+        if text is None:
+            return None
+        try:
+            numbers = tuple(kind(part) for part in text.split(","))
+        except ValueError as error:
+            raise click.BadParameter(f"{text!r} is not a list of numbers such as 1,2,3") from error
+        if count is not None and len(numbers) != count:
+            raise click.BadParameter(f"{text!r} holds {len(numbers)} numbers, not {count}")
+        return numbers
+
+    return parse
+
+
+def _set_level(verbosity: int) -> Callable[..., None]:
+    def apply(_ctx: click.Context, _param: click.Parameter, given: bool) -> None:
+        if given:
+            logging.getLogger("geounet").setLevel(verbosity)
+
+    return apply
+
+
+def out(help_text: str) -> Decorator:
+    """`-o/--out`."""
+    return option("--out", "-o", required=True, type=click.Path(path_type=Path), help=help_text)
+
+
+overwrite = option("--overwrite", "-f", is_flag=True, help="Replace an output that exists.")
+tile_size = option(
+    "--tile-size", type=click.IntRange(min=1), default=2048, show_default=True,
+    help="Block a worker takes at once, in pixels; it changes no result.",
+)  # fmt: skip
+scheduler = option(
+    "--scheduler", default="local", show_default=True,
+    help="Dask scheduler: local, tcp://HOST:PORT, or a scheduler file.",
+)  # fmt: skip
+workers = option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Worker processes of the local scheduler; one works within this process.",
+)  # fmt: skip
+model = option(
+    "--model",
+    "-m",
+    "model",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Model file (.safetensors).",
+)
+bands = option(
+    "--bands",
+    callback=parse_numbers(int),
+    help="Bands to read, from 1, such as 1,2,3; all but alpha by default.",
+)
+bbox = option(
+    "--bbox", callback=parse_numbers(float, 4),
+    help="Only this box: minx,miny,maxx,maxy in the scene's CRS; the same pixels as the crop of the whole.",
+)  # fmt: skip
+quiet = option("--quiet", "-q", is_flag=True, expose_value=True, help="No progress on standard error.")
+verbose = option(
+    "--verbose", "-v", is_flag=True, expose_value=False, is_eager=True, callback=_set_level(logging.DEBUG),
+    help="Say more, with a traceback where something fails.",
+)  # fmt: skip
+
+
+def common(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`-q/--quiet` and `-v/--verbose`, which every command has."""
+    return quiet(verbose(function))
