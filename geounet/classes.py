@@ -80,9 +80,7 @@ def read_classes(path: Path) -> tuple[LandClass, ...]:
         raise LabelError(f"class table {path} needs the columns value,name,color; found: {error}") from error
     values = [item.value for item in classes]
     if not classes or len(set(values)) != len(values):
-        raise LabelError(
-            f"class table {path} must hold each value once and at least one; found values {values}"
-        )
+        raise LabelError(f"class table {path} must hold each value once and at least one; found values {values}")
     return classes
 
 

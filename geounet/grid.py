@@ -115,9 +115,7 @@ class Grid:
         sizes = {"core_height": self.core_height, "core_width": self.core_width, "halo": self.halo}
         for name, value in sizes.items():
             if self.stride < 1 or value % self.stride or value < (name != "halo"):
-                raise ValueError(
-                    f"{name} is {value}: it must be a positive multiple of the stride {self.stride}"
-                )
+                raise ValueError(f"{name} is {value}: it must be a positive multiple of the stride {self.stride}")
 
     @property
     def window_height(self) -> int:

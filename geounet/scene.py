@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ import rasterio.errors
 import rasterio.windows
 from affine import Affine
 from pyproj import CRS, Transformer
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.vrt import WarpedVRT
 
 from geounet.errors import SceneError
 from geounet.grid import Window
@@ -79,7 +80,7 @@ class Scene:
     @property
     def rectilinear(self) -> bool:
         """Whether rows and columns run along the coordinate axes (south-up counts, rotated does not)."""
-        return self.transform.b == 0 and self.transform.d == 0
+        return bool(self.transform.b == 0 and self.transform.d == 0)
 
     @property
     def name(self) -> str:
@@ -103,19 +104,13 @@ def load_scene(path: str | Path, bands: Sequence[int] | None = None) -> Scene:
 
 def _describe(dataset: Any, path: str, bands: Sequence[int] | None) -> Scene:
     alphas = [b for b, kind in enumerate(dataset.colorinterp, 1) if kind is ColorInterp.alpha]
-    chosen = (
-        tuple(bands) if bands else tuple(b for b in dataset.indexes if b not in alphas) or dataset.indexes
-    )
+    chosen = tuple(bands) if bands else tuple(b for b in dataset.indexes if b not in alphas) or dataset.indexes
     missing = [band for band in chosen if band not in dataset.indexes]
     if missing or not chosen:
-        raise SceneError(
-            f"{path} has {dataset.count} band(s), numbered from 1; there is no band {missing or 1}"
-        )
+        raise SceneError(f"{path} has {dataset.count} band(s), numbered from 1; there is no band {missing or 1}")
     dtypes = {dataset.dtypes[band - 1] for band in chosen}
     if any(np.dtype(_numpy_name(dtype)).kind == "c" for dtype in dtypes):
-        raise SceneError(
-            f"{path} holds complex numbers ({', '.join(dtypes)}); convert them to amplitudes first"
-        )
+        raise SceneError(f"{path} holds complex numbers ({', '.join(dtypes)}); convert them to amplitudes first")
     at = [band - 1 for band in chosen]
     return Scene(
         path=path,
@@ -170,9 +165,7 @@ def _open(path: str) -> Iterator[Any]:
         raise SceneError(f"{path} is not a raster that GDAL can open: {_one_line(error)}") from error
     with dataset:
         if not dataset.count:
-            raise SceneError(
-                f"{path} has no bands of its own; name one of its {len(dataset.subdatasets)} subdatasets"
-            )
+            raise SceneError(f"{path} has no bands of its own; name one of its {len(dataset.subdatasets)} subdatasets")
         yield dataset
 
 
@@ -275,8 +268,10 @@ def valid_mask(stored: Values, nodata: Sequence[float | None]) -> Mask:
         valid &= np.isfinite(stored).all(axis=0)
     hits = [_equals(band, value) for band, value in zip(stored, nodata, strict=True)]
     if stored.dtype.kind == "u":
-        return valid & ~np.logical_and.reduce(hits)
-    return valid & ~np.logical_or.reduce(hits)
+        valid &= ~np.logical_and.reduce(hits)
+    else:
+        valid &= ~np.logical_or.reduce(hits)
+    return valid
 
 
 def _equals(band: Values, value: float | None) -> Mask:
@@ -318,9 +313,7 @@ def window_of_bounds(scene: Scene, bounds: tuple[float, float, float, float]) ->
         SceneError: the box lies beside the scene.
     """
     min_x, min_y, max_x, max_y = bounds
-    corners = [
-        ~scene.transform * point for point in ((min_x, min_y), (min_x, max_y), (max_x, min_y), (max_x, max_y))
-    ]
+    corners = [~scene.transform * point for point in ((min_x, min_y), (min_x, max_y), (max_x, min_y), (max_x, max_y))]
     cols, rows = [point[0] for point in corners], [point[1] for point in corners]
     # A corner within a thousandth of a pixel of a pixel's edge means that edge.
     top, left = math.floor(min(rows) + 1e-3), math.floor(min(cols) + 1e-3)
@@ -350,3 +343,56 @@ def bounds_of(scene: Scene, window: Window | None = None) -> tuple[float, float,
 def transform_of(scene: Scene, window: Window) -> Affine:
     """The transform of an array that holds `window`."""
     return scene.transform * Affine.translation(window.col, window.row)
+
+
+def same_grid(one: Scene, other: Scene) -> bool:
+    """Whether pixel (row, column) of both is the same place; without a CRS on either side the shape decides."""
+    if (one.height, one.width) != (other.height, other.width):
+        return False
+    if one.crs is None or other.crs is None:
+        return True
+    corners = (0, 0), (one.width, 0), (0, one.height), (one.width, one.height)
+    # In pixels: a hundredth of one is far below what any resampling could mend.
+    away = [math.dist(~one.transform * (other.transform * corner), corner) for corner in corners]
+    return one.crs == other.crs and max(away) < 1e-2  # noqa: PLR2004
+
+
+@contextmanager
+def aligned(scene: Scene, like: Scene) -> Iterator[tuple[Any, Scene]]:
+    """`scene` on the pixels of `like`, by nearest neighbour where the grids differ: dataset and description to read.
+
+    Raises:
+        SceneError: the shapes differ and one of them has no CRS, or the file cannot be opened.
+    """
+    with opened(scene) as dataset:
+        if same_grid(scene, like):
+            yield dataset, scene
+            return
+        if scene.crs is None or like.crs is None:
+            raise SceneError(
+                f"{scene.path} has {scene.height} x {scene.width} pixels and {like.path} {like.height} x {like.width}; "
+                "without a CRS on both, their shapes must be equal"
+            )
+        # Outside the source there is nothing: an alpha band says so where no nodata value or mask can.
+        marked = scene.alpha is not None or None not in scene.nodata
+        with WarpedVRT(
+            dataset,
+            crs=like.crs,
+            transform=like.transform,
+            height=like.height,
+            width=like.width,
+            resampling=Resampling.nearest,
+            add_alpha=not marked,
+        ) as warped:
+            yield (
+                warped,
+                replace(
+                    scene,
+                    height=like.height,
+                    width=like.width,
+                    transform=like.transform,
+                    crs=like.crs,
+                    alpha=scene.alpha if marked else warped.count,
+                    has_mask=False,
+                ),
+            )

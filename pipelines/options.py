@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 def option(name: str, *more: str, **settings: Any) -> Decorator:
     """An option that answers to `--tile-size` and `--tile_size` alike."""
-    twin = name.replace("-", "_").replace("__", "--", 1)
-    names = [name] if twin == name else [name, twin]
+    twin = "--" + name.removeprefix("--").replace("-", "_")
+    names = [name] if twin == name or "/" in name else [name, twin]
     return click.option(*names, *more, **settings)
 
 
-def parse_numbers(kind: type[int] | type[float], count: int | None = None) -> Callable[..., Any]:
+def parse_numbers(kind: type[int | float], count: int | None = None) -> Callable[..., Any]:
     """A callback for `1,2,3`: a tuple of numbers, of a given length if there is one."""
 
     def parse(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tuple[float, ...] | None:
@@ -91,3 +91,4 @@ verbose = option(
 def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """`-q/--quiet` and `-v/--verbose`, which every command has."""
     return quiet(verbose(function))
+device = option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")

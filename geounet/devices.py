@@ -1,0 +1,59 @@
+"""Where and how precisely a network runs."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from geounet.errors import ModelError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Arithmetic by the names of the command line."""
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of a name: `auto` takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        ModelError: this machine has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try cpu") from error
+    return device
+
+
+def pick_training_precision(name: str, device: torch.device) -> torch.dtype:
+    """The arithmetic of a name: `auto` takes bfloat16 where the device computes in it, else float32."""
+    if name != "auto":
+        return PRECISIONS[name]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    native = device.type == "cpu" and torch.backends.mkldnn.is_available() and _cpu_has_bf16()
+    return torch.bfloat16 if native else torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware; emulated it is slower than float32."""
+    try:
+        capabilities = torch.backends.cpu.get_cpu_capability()
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - a device file, not a path of ours
+            return "AVX512" in capabilities and "avx512_bf16" in file.read()
+    except OSError:
+        return False
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """Run what follows in `dtype`, where that is not float32 anyway."""
+    if dtype is torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype)

@@ -1,0 +1,256 @@
+"""Labels: rasters or polygon files, brought onto an image's pixels as class codes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geounet.classes import NODATA, LandClass
+from geounet.errors import LabelError
+from geounet.scene import Scene, aligned, bounds_of, load_scene, read_stored, transform_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from geounet.grid import Window
+
+    Codes = NDArray[np.uint8]
+
+_log = logging.getLogger(__name__)
+
+POLYGON_ENDINGS = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".parquet", ".geoparquet", ".gml", ".kml")
+"""Files that hold polygons; all else is taken for a raster."""
+IMAGE_ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".vrt", ".img", ".webp")
+"""Files that are taken from a folder."""
+_COLOR_BANDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Polygons:
+    """Labelled polygons in the CRS of the image they label."""
+
+    path: str
+    """Where they came from."""
+    shapes: tuple[tuple[Any, int], ...]
+    """Geometry and class code, in the order in which they are burnt: the last one wins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An image and what labels it."""
+
+    image: Scene
+    """The image."""
+    label: Scene | Polygons
+    """A label raster on any grid, or polygons."""
+    colors: tuple[tuple[tuple[int, int, int], int], ...] = ()
+    """For a label picture in colour: which colour is which code."""
+    background: int = NODATA
+    """The code outside all polygons; NODATA leaves it out of training."""
+
+
+def list_rasters(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """The files given, and those in the folders given, in order of their names.
+
+    Raises:
+        LabelError: a path does not exist, or a folder holds no raster or polygon file.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = [item for item in sorted(path.iterdir()) if item.suffix.lower() in IMAGE_ENDINGS + POLYGON_ENDINGS]
+        if not inside:
+            raise LabelError(f"folder {path} holds no raster and no polygon file")
+        found += inside
+    return tuple(found)
+
+
+def pair_labels(
+    images: Sequence[Path],
+    labels: Sequence[Path],
+    *,
+    bands: Sequence[int] | None = None,
+    classes: Sequence[LandClass] = (),
+    label_field: str | None = None,
+    background: int = NODATA,
+) -> tuple[Pair, ...]:
+    """Join images and labels: by name where names match, else the one label file that serves all.
+
+    Args:
+        images: image files.
+        labels: label rasters or polygon files.
+        bands: the image bands to read, from 1.
+        classes: the class table, needed for label pictures in colour and for polygons with class names.
+        label_field: the polygons' field with the class; the first of `class`, `value`, `label`, `code` by default.
+        background: the code outside all polygons.
+
+    Raises:
+        LabelError: no image has a label, or a label file cannot be used.
+        SceneError: an image cannot be opened.
+    """
+    named = {_key(path): path for path in labels}
+    pairs = []
+    for path in images:
+        label = named.get(_key(path)) or (labels[0] if len(labels) == 1 else None)
+        if label is None:
+            _log.warning("%s has no label of its name; it is left out", path)
+            continue
+        image = load_scene(path, bands)
+        pair = _pair(image, label, classes, label_field, background)
+        if _overlaps(pair):
+            pairs.append(pair)
+        else:
+            _log.warning("labels %s do not overlap %s; it is left out", label, path)
+    if not pairs:
+        raise LabelError(_no_pairs(images, labels))
+    return tuple(pairs)
+
+
+def _key(path: Path) -> str:
+    stem = path.stem.lower()
+    for ending in ("_labels", "_label", "_mask", "_classes"):
+        stem = stem.removesuffix(ending)
+    return stem
+
+
+def _no_pairs(images: Sequence[Path], labels: Sequence[Path]) -> str:
+    return (
+        f"no image overlaps a label: {len(images)} image(s) such as {images[0] if images else '(none)'} and "
+        f"{len(labels)} label file(s) such as {labels[0] if labels else '(none)'}; labels need the name of their "
+        "image, or to be one file for all, and must cover the same ground"
+    )
+
+
+def _pair(image: Scene, label: Path, classes: Sequence[LandClass], label_field: str | None, background: int) -> Pair:
+    if label.suffix.lower() in POLYGON_ENDINGS:
+        return Pair(image, _polygons(image, label, classes, label_field), background=background)
+    scene = load_scene(label)
+    if len(scene.bands) < _COLOR_BANDS:
+        return Pair(image, scene)
+    if not classes:
+        raise LabelError(f"label {label} is a picture in colour; --classes must say which colour is which class")
+    colors = tuple((item.rgb, item.value) for item in classes)
+    return Pair(image, load_scene(label, scene.bands[:_COLOR_BANDS]), colors)
+
+
+def _overlaps(pair: Pair) -> bool:
+    if isinstance(pair.label, Polygons):
+        return bool(pair.label.shapes)
+    if pair.image.crs is None or pair.label.crs is None:
+        return True
+    from rasterio.warp import transform_bounds
+
+    left, bottom, right, top = bounds_of(pair.image)
+    other = transform_bounds(pair.label.crs, pair.image.crs, *bounds_of(pair.label))
+    return bool(left < other[2] and other[0] < right and bottom < other[3] and other[1] < top)
+
+
+def _polygons(image: Scene, path: Path, classes: Sequence[LandClass], label_field: str | None) -> Polygons:
+    """The polygons of a file that meet the image, in its CRS."""
+    from shapely.geometry import box
+
+    frame = _read_polygons(path)
+    if image.crs is not None and frame.crs is not None:
+        frame = frame.to_crs(image.crs.to_wkt())
+    codes = _codes(frame, path, classes, label_field)
+    meets = frame.geometry.intersects(box(*bounds_of(image))).to_numpy() & (codes >= 0)
+    shapes = zip(frame.geometry[meets], codes[meets].tolist(), strict=True)
+    return Polygons(str(path), tuple(shapes))
+
+
+def _read_polygons(path: Path) -> Any:
+    import geopandas
+    import pyogrio.errors
+
+    if not path.exists():
+        raise LabelError(f"label file {path} does not exist")
+    try:
+        parquet = path.suffix.lower() in (".parquet", ".geoparquet")
+        frame = geopandas.read_parquet(path) if parquet else geopandas.read_file(path)
+    except (pyogrio.errors.DataSourceError, ValueError, OSError) as error:
+        raise LabelError(f"label file {path} cannot be read: {error}") from error
+    if not len(frame) or not hasattr(frame, "geometry"):
+        raise LabelError(f"label file {path} is empty: it holds no polygon")
+    return frame
+
+
+def _codes(frame: Any, path: Path, classes: Sequence[LandClass], label_field: str | None) -> NDArray[np.int64]:
+    """The class code of each polygon, -1 where it is in no class."""
+    known = [column for column in frame.columns if column != frame.geometry.name]
+    field = label_field or next((name for name in ("class", "value", "label", "code") if name in known), None)
+    if field not in known:
+        raise LabelError(
+            f"{path} has no field {field or 'class'!r} with the classes; name one with --label-field: "
+            f"{', '.join(known)}"
+        )
+    names = {item.name: item.value for item in classes}
+    values = [names.get(str(value), _as_code(value)) for value in frame[field]]
+    if all(value < 0 for value in values):
+        raise LabelError(f"field {field!r} of {path} holds no class code 0 to 254 and no name of the class table")
+    return np.array(values, np.int64)
+
+
+def _as_code(value: Any) -> int:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return -1
+    return int(number) if number.is_integer() and 0 <= number < NODATA else -1
+
+
+def read_codes(pair: Pair, window: Window) -> Codes:
+    """Class codes of a window of the pair's image, NODATA where there is no label or no image.
+
+    Returns:
+        `(height, width)` uint8.
+    """
+    inside = window.intersection(pair.image.extent)
+    codes = np.full((window.height, window.width), NODATA, np.uint8)
+    if inside.pixels:
+        codes[inside.within(window)] = _burn(pair, inside) if isinstance(pair.label, Polygons) else _read(pair, inside)
+    return codes
+
+
+def _burn(pair: Pair, window: Window) -> Codes:
+    from rasterio.features import rasterize
+
+    shapes = pair.label.shapes if isinstance(pair.label, Polygons) else ()
+    burnt: Codes = rasterize(
+        shapes,
+        (window.height, window.width),
+        fill=pair.background,
+        transform=transform_of(pair.image, window),
+        dtype="uint8",
+    )
+    return burnt
+
+
+def _read(pair: Pair, window: Window) -> Codes:
+    label = pair.label
+    if isinstance(label, Polygons):
+        raise TypeError("polygons are burnt, not read")
+    with aligned(label, pair.image) as (dataset, scene):
+        stored, valid = read_stored(dataset, scene, window)
+    codes = _codes_of_colors(stored, pair.colors) if pair.colors else _codes_of_values(stored[0])
+    return np.where(valid, codes, np.uint8(NODATA))
+
+
+def _codes_of_values(stored: NDArray[Any]) -> Codes:
+    fits = (stored >= 0) & (stored < NODATA)
+    return np.where(fits, stored, NODATA).astype(np.uint8)
+
+
+def _codes_of_colors(stored: NDArray[Any], colors: Iterable[tuple[tuple[int, int, int], int]]) -> Codes:
+    """Colours (3, height, width) to codes (height, width)."""
+    codes = np.full(stored.shape[1:], NODATA, np.uint8)
+    for rgb, code in colors:
+        codes[(stored == np.array(rgb)[:, None, None]).all(axis=0)] = code
+    return codes

@@ -1,0 +1,231 @@
+"""Images and labels to a model file: the training counterpart of segment.py."""
+
+from __future__ import annotations
+
+import math
+import platform
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from geounet.augment import Augment
+from geounet.devices import pick_device, pick_training_precision
+from geounet.grid import Grid, round_up
+from geounet.labels import list_rasters, pair_labels
+from geounet.models.encoders import Architecture, build_network
+from geounet.models.losses import LOSSES
+from geounet.models.model_file import ModelCard, save_model
+from geounet.models.receptive_field import probe_receptive_field
+from geounet.outputs import check_output
+from geounet.sampling import HaloGridGeoSampler, RandomPatchGeoSampler, SceneDataset
+from geounet.scene import pixel_size
+from geounet.statistics import choose_classes, class_weights, collect
+from geounet.training import EpochResult, Schedule, fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from geounet.classes import LandClass
+    from geounet.labels import Pair
+    from geounet.statistics import Statistics
+
+    Report = Callable[[EpochResult, bool], None]
+
+_KEEP_BYTES = 2**30
+_VALIDATION_CORE = 512
+_VALIDATION_HALO = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train."""
+
+    arch: str = "unet"
+    """See :class:`geounet.models.encoders.Architecture`."""
+    encoder: str | None = None
+    """Name of an smp encoder; None for the classic UNet."""
+    depth: int = 4
+    """Of the classic UNet."""
+    width: int = 32
+    """Of the classic UNet."""
+    loss: str = "ce+dice"
+    """Name of a loss."""
+    patch_size: int = 256
+    """Height and width of a training patch, in pixels."""
+    batch_size: int = 8
+    """Patches a step."""
+    patches: int | None = None
+    """Patches an epoch; by default about twice what covers the training images, at least 128."""
+    augment: bool = True
+    """Whether patches are flipped, rotated, scaled and jittered."""
+    device: str = "auto"
+    """Where to train."""
+    precision: str = "auto"
+    """Arithmetic of the forward pass."""
+    seed: int = 0
+    """Of weights, patches and augmentation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where images and labels are, and how to read them."""
+
+    images: tuple[Path, ...]
+    """Files and folders."""
+    labels: tuple[Path, ...]
+    """Files and folders: rasters or polygon files."""
+    bands: tuple[int, ...] | None = None
+    """Bands to read, from 1."""
+    label_field: str | None = None
+    """The polygons' field with the class."""
+    background: int = 255
+    """The code outside all polygons; 255 leaves it out."""
+
+    def pairs(self, classes: Sequence[LandClass]) -> tuple[Pair, ...]:
+        """Images joined with their labels; see :func:`geounet.labels.pair_labels`."""
+        return pair_labels(
+            list_rasters(self.images),
+            list_rasters(self.labels),
+            bands=self.bands,
+            classes=classes,
+            label_field=self.label_field,
+            background=self.background,
+        )
+
+
+def train(
+    source: Source,
+    out: Path,
+    *,
+    recipe: Recipe,
+    schedule: Schedule,
+    validation: Source | None = None,
+    classes: Sequence[LandClass] = (),
+    command: str = "",
+    overwrite: bool = False,
+    report: Report = lambda _result, _best: None,
+) -> ModelCard:
+    """Train a network and write the model file of its best epoch (the last one without validation).
+
+    The file is written whenever an epoch is better than all before, so an interruption loses one epoch.
+
+    Args:
+        source: training images and labels.
+        out: the model file.
+        recipe: what to train and how.
+        schedule: how long and how fast.
+        validation: images and labels that choose the best epoch.
+        classes: the class table; without one the values found in the labels.
+        command: what the model file names as its origin.
+        overwrite: whether an existing model file is replaced.
+        report: called after each epoch, with whether it is the best so far.
+
+    Raises:
+        GeounetError: inputs that cannot be used, or an output that cannot be written; the sentence says which.
+    """
+    check_output(out, overwrite)
+    device = pick_device(recipe.device)
+    pairs = source.pairs(classes)
+    checks = validation.pairs(classes) if validation else ()
+    statistics = collect(pairs)
+    table = choose_classes(statistics.counts, classes)
+    torch.manual_seed(recipe.seed)
+    network, card = _start(pairs, statistics, table, recipe, command)
+    results = fit(
+        network,
+        _training_batches(_dataset(pairs, card), recipe),
+        _ValidationBatches(_dataset(checks, card), card.stride) if checks else None,
+        LOSSES[recipe.loss],
+        schedule,
+        class_weights=torch.from_numpy(class_weights(statistics.counts, table)),
+        augment=Augment() if recipe.augment else None,
+        device=device,
+        dtype=pick_training_precision(recipe.precision, device),
+        seed=recipe.seed,
+    )
+    best = -math.inf
+    for result in results:
+        better = result.matrix is None or result.mean_iou >= best
+        if better:
+            best = result.mean_iou
+            card = replace(card, metrics=_metrics(result, table))
+            save_model(out, network, card)
+        report(result, better)
+    return card
+
+
+def _start(
+    pairs: Sequence[Pair], statistics: Statistics, classes: tuple[LandClass, ...], recipe: Recipe, command: str
+) -> tuple[torch.nn.Module, ModelCard]:
+    architecture = Architecture(
+        len(statistics.bands), len(classes), recipe.arch, recipe.encoder, recipe.depth, recipe.width
+    )
+    network = build_network(architecture)
+    reach = probe_receptive_field(network, architecture.in_channels)
+    sizes = [size for size in (pixel_size(pair.image) for pair in pairs) if size]
+    card = ModelCard(
+        architecture=architecture,
+        bands=statistics.bands,
+        classes=classes,
+        dtype=pairs[0].image.dtype,
+        resolution=float(np.median([math.sqrt(height * width) for height, width in sizes])) if sizes else None,
+        halo=reach.halo if reach else None,
+        stride=reach.stride if reach else _stride_of(network),
+        versions={name: version(name) for name in ("geounet", "torch", "torchgeo")} | {"python": platform.python_version()},
+        command=command,
+    )
+    return network, card
+
+
+def _stride_of(network: torch.nn.Module) -> int:
+    """For networks that cannot be probed: what smp encoders declare."""
+    return int(getattr(getattr(network, "encoder", network), "output_stride", 32))
+
+
+def _dataset(pairs: Sequence[Pair], card: ModelCard) -> SceneDataset:
+    size = sum(pair.image.extent.pixels * (4 * len(pair.image.bands) + 2) for pair in pairs)
+    return SceneDataset(
+        pairs,
+        [band.mean for band in card.bands],
+        [band.std for band in card.bands],
+        [item.value for item in card.classes],
+        keep=size <= _KEEP_BYTES,
+    )
+
+
+def _training_batches(dataset: SceneDataset, recipe: Recipe) -> DataLoader[Any]:
+    area = sum(scene.extent.pixels for scene in dataset.scenes)
+    length = recipe.patches or max(128, round_up(2 * area // recipe.patch_size**2, recipe.batch_size))
+    generator = torch.Generator().manual_seed(recipe.seed)
+    sampler = RandomPatchGeoSampler(dataset, recipe.patch_size, length, generator)
+    return DataLoader(dataset, batch_size=recipe.batch_size, sampler=sampler, drop_last=True)
+
+
+class _ValidationBatches:
+    """The validation scenes, tiled: one window a batch, of which the core counts."""
+
+    def __init__(self, dataset: SceneDataset, stride: int) -> None:
+        self.dataset, self.stride = dataset, stride
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        halo = round_up(_VALIDATION_HALO, self.stride)
+        for item, scene in enumerate(self.dataset.scenes):
+            core = min(_VALIDATION_CORE, max(scene.height, scene.width))
+            core = round_up(core, self.stride)
+            tiles = tuple(Grid(scene.extent, core, core, halo, self.stride).tiles())
+            for tile, query in zip(tiles, HaloGridGeoSampler(self.dataset, tiles, item), strict=True):
+                sample = self.dataset[query]
+                batch = {name: tensor[None] for name, tensor in sample.items()}
+                yield {**batch, "core": tile.core.within(tile.window)}
+
+
+def _metrics(result: EpochResult, classes: Sequence[LandClass]) -> dict[str, Any]:
+    if result.matrix is None:
+        return {"epoch": result.epoch, "loss": result.loss}
+    iou = {item.name: None if math.isnan(value) else value for item, value in zip(classes, result.iou, strict=True)}
+    return {"epoch": result.epoch, "loss": result.loss, "mean_iou": result.mean_iou, "iou": iou}

@@ -1,0 +1,149 @@
+"""The model file: one safetensors file with the weights and, in its header, all that prediction needs.
+
+No pickle is ever loaded, so a model file from a stranger cannot run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from geounet.classes import LandClass
+from geounet.errors import ModelError
+from geounet.models.encoders import Architecture, build_network
+from geounet.outputs import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import nn
+
+FORMAT = "geounet-model-1"
+_KEY = "geounet"
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """One input band and its normalisation, computed once from the training scenes."""
+
+    name: str
+    """As the training scenes name it."""
+    mean: float
+    """Mean of its valid training pixels, in the unit of the scaled values."""
+    std: float
+    """Standard deviation of its valid training pixels; above 0."""
+    minimum: float
+    """Smallest valid training value."""
+    maximum: float
+    """Largest valid training value."""
+    number: int
+    """Its number in the training scenes, from 1: the band that prediction reads by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """All that prediction needs besides the weights."""
+
+    architecture: Architecture
+    """How to build the network."""
+    bands: tuple[Band, ...]
+    """Inputs in order."""
+    classes: tuple[LandClass, ...]
+    """Outputs in order."""
+    dtype: str
+    """Data type of the training scenes."""
+    resolution: float | None
+    """Metres a pixel of the training scenes; None for pixel coordinates."""
+    halo: int | None
+    """Pixels around a core that can change it, a multiple of the stride; None where all of the window can."""
+    stride: int
+    """Total stride of the network."""
+    resolution_tolerance: float = 0.25
+    """Relative deviation from the resolution that is accepted."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """Metrics on the validation scenes at the best epoch."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Versions of the packages that trained it."""
+    command: str = ""
+    """The training command."""
+
+    def to_json(self) -> str:
+        """The header's text."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+
+
+def card_from_json(text: str) -> ModelCard:
+    """The card of a header's text.
+
+    Raises:
+        ModelError: it is not of this format.
+    """
+    try:
+        values = json.loads(text)
+        if values.pop("format") != FORMAT:
+            raise ModelError(f"the model file is not of the format {FORMAT}; train or import it anew")
+        values["architecture"] = Architecture(**values["architecture"])
+        values["bands"] = tuple(Band(**band) for band in values["bands"])
+        values["classes"] = tuple(LandClass(**item) for item in values["classes"])
+        return ModelCard(**values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"the model file's header is damaged: {error}") from error
+
+
+def save_model(path: Path, network: nn.Module, card: ModelCard) -> None:
+    """Write weights and card, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    with atomic(path) as staged:
+        save_file(weights, staged, metadata={_KEY: card.to_json()})
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card alone; no weight is read.
+
+    Raises:
+        ModelError: there is no such file, or it is no model file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise ModelError(f"model file {path} does not exist")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is not a geounet model file (.safetensors): {error}") from error
+    if _KEY not in metadata:
+        raise ModelError(f"{path} is a safetensors file without geounet's header; it is not a geounet model file")
+    return card_from_json(metadata[_KEY])
+
+
+def load_model(path: Path) -> tuple[nn.Module, ModelCard]:
+    """The network, in eval mode on CPU, and its card.
+
+    Raises:
+        ModelError: there is no such file, it is no model file, or its weights do not fit its architecture.
+    """
+    from safetensors.torch import load_file
+
+    card = read_card(path)
+    network = build_network(card.architecture)
+    try:
+        network.load_state_dict(load_file(path))
+    except (RuntimeError, OSError) as error:
+        raise ModelError(f"{path} holds weights that do not fit its architecture: {error}") from error
+    return network.eval(), card
+
+
+def fingerprint(path: Path) -> str:
+    """A hash of the model file's bytes: what a tile store is bound to."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

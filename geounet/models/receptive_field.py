@@ -1,0 +1,111 @@
+"""How far a network looks, found by probing: which outputs change when a pixel of the input does.
+
+A NaN in one input column reaches every output that reads it, whatever the weights, so one forward pass shows the
+exact reach of that column. It depends on the column's phase in the network's stride, so all phases are tried, on
+both axes. A network that pools over its whole window (squeeze-excite, attention, group normalisation) turns NaN all
+over, and thereby tells that it has no bounded receptive field.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from geounet.errors import ModelError
+from geounet.grid import round_up
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_MAX_STRIDE = 64
+# Tried in turn, each a multiple of the largest stride.
+_LENGTHS = (256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+_BREADTHS = (32, 64, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceptiveField:
+    """Where an output pixel looks."""
+
+    radius: int
+    """Pixels from an output to the furthest input that can change it, over all phases of the stride and both axes."""
+    stride: int
+    """Total stride: shifting the input by it shifts the output by it."""
+
+    @property
+    def halo(self) -> int:
+        """The radius, rounded up to a multiple of the stride: what a window must read around its core."""
+        return round_up(self.radius, self.stride)
+
+
+def probe_receptive_field(network: nn.Module, in_channels: int) -> ReceptiveField | None:
+    """The network's receptive field and total stride, or None if the output depends on the whole window.
+
+    The network is run on CPU, in eval mode and float32, on a copy.
+
+    Raises:
+        ModelError: the network takes no windows whose sides are multiples of 128.
+    """
+    probed = copy.deepcopy(network).cpu().float().eval()
+    with torch.no_grad():
+        breadth = _breadth(probed, in_channels)
+        for length in _LENGTHS:
+            # A first, single phase tells whether the window is long enough for all of them.
+            if _reaches(probed, in_channels, (length, breadth), -2, 1) is None:
+                continue
+            shapes = {-2: (length, breadth), -1: (breadth, length)}
+            for phases in (_MAX_STRIDE, 2 * _MAX_STRIDE):
+                reaches = [_reaches(probed, in_channels, shape, axis, phases) for axis, shape in shapes.items()]
+                known = [reach for reach in reaches if reach is not None]
+                found = _join(known) if len(known) == len(reaches) else None
+                if found:
+                    return found
+    return None
+
+
+def _join(reaches: list[Tensor]) -> ReceptiveField | None:
+    """Each reach: (phases, 2), the first and last output affected, relative to the input column."""
+    strides = [_period(reach) for reach in reaches]
+    if any(stride is None for stride in strides):
+        return None
+    radius = max(int(reach.abs().max()) for reach in reaches)
+    return ReceptiveField(radius, max(stride for stride in strides if stride is not None))
+
+
+def _reaches(network: nn.Module, in_channels: int, shape: tuple[int, int], axis: int, phases: int) -> Tensor | None:
+    """First and last output that each of `phases` neighbouring lines affects; None where the window is too short."""
+    middle = shape[axis] // 2 - phases // 2
+    rows = []
+    for line in range(middle, middle + phases):
+        image = torch.zeros(1, in_channels, *shape)
+        image.select(axis, line).fill_(torch.nan)
+        hit = network(image).isnan()[0].any(dim=0)  # (1, classes, H, W) -> (H, W)
+        touched = hit.any(dim=-1 - (axis + 2)).nonzero()  # (H, W) -> indices along the axis
+        first, last = int(touched[0]), int(touched[-1])
+        if first == 0 or last == shape[axis] - 1:
+            return None
+        rows.append([first - line, last - line])
+    return torch.tensor(rows)
+
+
+def _breadth(network: nn.Module, in_channels: int) -> int:
+    for breadth in _BREADTHS:
+        try:
+            network(torch.zeros(1, in_channels, breadth, breadth))
+        except (RuntimeError, ValueError, ModelError):
+            continue
+        return breadth
+    raise ModelError(f"the network takes no window of {_BREADTHS} pixels a side with {in_channels} bands")
+
+
+def _period(reach: Tensor) -> int | None:
+    """The smallest power of two after which the reaches repeat: the stride along that axis."""
+    stride = 1
+    while stride <= _MAX_STRIDE:
+        if 2 * stride <= len(reach) and torch.equal(reach[stride:], reach[:-stride]):
+            return stride
+        stride *= 2
+    return None

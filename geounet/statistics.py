@@ -1,0 +1,127 @@
+"""What the training scenes hold, by streaming over their pixels once: moments of the bands, counts of the classes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geounet.classes import NODATA, LandClass, classes_from_values
+from geounet.errors import LabelError, SceneError
+from geounet.grid import Grid
+from geounet.labels import Pair, read_codes
+from geounet.models.model_file import Band
+from geounet.scene import opened, read
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+_log = logging.getLogger(__name__)
+_STRIP = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Of all pairs together."""
+
+    bands: tuple[Band, ...]
+    """Moments and extremes of each band over valid pixels."""
+    counts: NDArray[np.int64]
+    """(256,) valid pixels of each label code; the last one counts the unlabelled."""
+
+
+class _Moments:
+    """Sums over valid pixels, in float64, shifted by the first mean so that they do not cancel."""
+
+    def __init__(self, bands: int) -> None:
+        self.count = 0
+        self.shift: NDArray[Any] | None = None
+        self.first, self.second = np.zeros(bands), np.zeros(bands)
+        self.low, self.high = np.full(bands, np.inf), np.full(bands, -np.inf)
+
+    def add(self, pixels: NDArray[Any]) -> None:
+        """Pixels (bands, count)."""
+        if not pixels.shape[1]:
+            return
+        if self.shift is None:
+            self.shift = pixels.mean(axis=1, dtype=np.float64)
+        centred = pixels - self.shift[:, None]
+        self.count += pixels.shape[1]
+        self.first += centred.sum(axis=1)
+        self.second += (centred**2).sum(axis=1)
+        self.low = np.minimum(self.low, pixels.min(axis=1))
+        self.high = np.maximum(self.high, pixels.max(axis=1))
+
+    def mean_and_std(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        shift = np.zeros_like(self.first) if self.shift is None else self.shift
+        offset = self.first / self.count
+        return shift + offset, np.sqrt(np.maximum(0, self.second / self.count - offset**2))
+
+
+def collect(pairs: Sequence[Pair]) -> Statistics:
+    """Statistics of the pairs' images and labels.
+
+    Raises:
+        SceneError: the images differ in their number of bands, or hold no valid pixel.
+    """
+    numbers = {len(pair.image.bands) for pair in pairs}
+    if len(numbers) != 1:
+        few = min(pairs, key=lambda pair: len(pair.image.bands)).image.path
+        raise SceneError(f"the images have {sorted(numbers)} bands, {few} the fewest; choose common ones with --bands")
+    moments, counts = _Moments(numbers.pop()), np.zeros(256, np.int64)
+    for pair in pairs:
+        _add(pair, moments, counts)
+    if not moments.count:
+        raise SceneError(f"none of the {len(pairs)} images holds a valid pixel, {pairs[0].image.path} for one")
+    return Statistics(_bands(pairs[0], moments), counts)
+
+
+def _add(pair: Pair, moments: _Moments, counts: NDArray[np.int64]) -> None:
+    grid = Grid(pair.image.extent, _STRIP, _STRIP)
+    with opened(pair.image) as dataset:
+        for tile in grid.tiles():
+            values, valid = read(dataset, pair.image, tile.core)
+            moments.add(values[:, valid])
+            counts += np.bincount(read_codes(pair, tile.core)[valid], minlength=256)
+
+
+def _bands(pair: Pair, moments: _Moments) -> tuple[Band, ...]:
+    means, stds = moments.mean_and_std()
+    bands = []
+    for index, (name, number) in enumerate(zip(pair.image.band_names, pair.image.bands, strict=True)):
+        if stds[index] == 0:
+            _log.warning("band %d (%s) is constant (%g) in all training images", number, name, means[index])
+        std = float(stds[index]) or 1.0
+        bands.append(Band(name, float(means[index]), std, float(moments.low[index]), float(moments.high[index]), number))
+    return tuple(bands)
+
+
+def choose_classes(counts: NDArray[np.int64], table: Sequence[LandClass]) -> tuple[LandClass, ...]:
+    """The class table, or without one the values found.
+
+    Raises:
+        LabelError: no labelled pixel, or fewer than two classes, are left.
+    """
+    classes = tuple(table) or classes_from_values(np.flatnonzero(counts[:NODATA]).tolist())
+    found = [item for item in classes if counts[item.value]]
+    if len(classes) < 2 or not found:  # noqa: PLR2004
+        values = np.flatnonzero(counts[:NODATA]).tolist()
+        raise LabelError(
+            f"training needs labelled pixels and at least two classes; the labels hold the values {values}, "
+            f"the class table {[item.value for item in classes]}"
+        )
+    for item in classes:
+        if not counts[item.value]:
+            _log.warning("class %d (%s) occurs in no training label", item.value, item.name)
+    return classes
+
+
+def class_weights(counts: NDArray[np.int64], classes: Sequence[LandClass]) -> NDArray[np.float32]:
+    """Inverse square root of each class's frequency, scaled to a mean of 1; 0 for a class that does not occur."""
+    frequency = counts[[item.value for item in classes]] / max(1, counts[:NODATA].sum())
+    weights = np.where(frequency > 0, 1 / np.sqrt(np.maximum(frequency, 1e-12)), 0.0)
+    return (weights / weights[weights > 0].mean()).astype(np.float32)

@@ -1,0 +1,121 @@
+"""`geounet train`: images and labels to a model file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from geounet.training import EpochResult
+
+_PATH = click.Path(path_type=Path)
+
+
+class ManyValues(click.Command):
+    """A command whose repeatable options take several values in a row: `--labels A B`."""
+
+    many = ("--labels", "--val", "--val-labels", "--val_labels")
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option before each of its values."""
+        expanded: list[str] = []
+        current = ""
+        for word in args:
+            if word.startswith("-"):
+                current = word if word in self.many else ""
+                taken = 0
+                expanded.append(word)
+                continue
+            expanded += [current] if current and taken else []
+            taken = 1
+            expanded.append(word)
+        return super().parse_args(ctx, expanded)
+
+
+@click.command(cls=ManyValues)
+@click.argument("images", nargs=-1, required=True, type=_PATH, metavar="IMAGE...")
+@options.option("--labels", multiple=True, required=True, type=_PATH, metavar="L...",
+                help="Label rasters or polygon files, or folders of them; paired with images by name.")
+@options.option("--val", multiple=True, type=_PATH, metavar="IMAGE...",
+                help="Validation images or folders; they choose the best epoch.")
+@options.option("--val-labels", multiple=True, type=_PATH, metavar="L...", help="Their labels.")
+@options.out("Model file (.safetensors).")
+@options.bands
+@options.option("--classes", "class_file", type=_PATH,
+                help="Class table, CSV with value,name,color; without it the values found in the labels.")
+@options.option("--label-field", help="Field of polygon files with the class (value or name).")
+@options.option("--background", type=click.IntRange(0, 254),
+                help="Class value outside all label polygons; without it that ground is left out.")
+@options.option("--arch", default="unet", show_default=True, help="Network: unet, or with an encoder any of smp's.")
+@options.option("--encoder", help="smp encoder such as resnet18; without it the classic UNet.")
+@options.option("--depth", type=click.IntRange(1, 6), default=4, show_default=True, help="Levels of the classic UNet.")
+@options.option("--width", type=click.IntRange(1), default=32, show_default=True,
+                help="Channels of the classic UNet's first level.")
+@options.option("--loss", type=click.Choice(["ce", "dice", "ce+dice"]), default="ce+dice", show_default=True,
+                help="Cross-entropy weighted by class, Dice, or their sum.")
+@options.option("--epochs", type=click.IntRange(1), default=100, show_default=True, help="Epochs at most.")
+@options.option("--minutes", type=click.FloatRange(0, min_open=True), help="Time budget in minutes.")
+@options.option("--patch-size", type=click.IntRange(16), default=256, show_default=True, help="Patch side in pixels.")
+@options.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Patches a step.")
+@options.option("--patches", type=click.IntRange(1), help="Patches an epoch; about twice the images' area by default.")
+@options.option("--learning-rate", type=float, default=2e-3, show_default=True, help="Highest learning rate.")
+@options.option("--augment/--no-augment", default=True, show_default=True, help="Flip, rotate, scale and jitter.")
+@options.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, patches and augmentation.")
+@options.device
+@options.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True,
+                help="Arithmetic of the forward pass.")
+@options.overwrite
+@options.common
+def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
+    """Train a model on IMAGE files or folders and their labels.
+
+    The model file of the best epoch on the validation images is kept; it holds all that prediction needs.
+    """
+    from geounet.classes import read_classes
+    from geounet.learn import Recipe, Source, train
+    from geounet.training import Schedule
+
+    if bool(given["val"]) != bool(given["val_labels"]):
+        raise click.UsageError("--val and --val-labels go together")
+    how = {"bands": given["bands"], "label_field": given["label_field"]}
+    how["background"] = 255 if given["background"] is None else given["background"]
+    names = ("arch", "encoder", "depth", "width", "loss", "patch_size", "batch_size", "patches", "augment", "device",
+             "precision", "seed")  # fmt: skip
+    card = train(
+        Source(images, given["labels"], **how),
+        out,
+        recipe=Recipe(**{name: given[name] for name in names}),
+        schedule=Schedule(given["epochs"], given["minutes"], given["learning_rate"]),
+        validation=Source(given["val"], given["val_labels"], **how) if given["val"] else None,
+        classes=read_classes(given["class_file"]) if given["class_file"] else (),
+        command=" ".join(["geounet", *sys.argv[1:]]),
+        overwrite=given["overwrite"],
+        report=_silent if quiet else _show,
+    )
+    if not quiet:
+        click.echo(f"{out}: {_score(card.metrics)}", err=True)
+
+
+def _silent(_result: EpochResult, _best: bool) -> None:
+    """Say nothing."""
+
+
+def _show(result: EpochResult, best: bool) -> None:
+    line = f"epoch {result.epoch:3d}  {result.progress:4.0%}  {result.seconds:5.0f} s  loss {result.loss:.3f}"
+    if result.matrix is not None:
+        line += f"  mean IoU {result.mean_iou:.3f} ({' '.join(f'{value:.2f}' for value in result.iou)})"
+    click.echo(line + (" *" if best else ""), err=True)
+
+
+def _score(metrics: Any) -> str:
+    if "mean_iou" not in metrics:
+        return f"epoch {metrics['epoch']}, not validated"
+    shares = ", ".join(f"{name} {value:.3f}" for name, value in metrics["iou"].items() if value is not None)
+    return f"epoch {metrics['epoch']}, validation mean IoU {metrics['mean_iou']:.3f} ({shares})"

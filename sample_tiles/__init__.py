@@ -1,0 +1,1 @@
+"""Small synthetic scenes, labels and a class table, drawn by `make.py`; installed as `geounet_sample_tiles`."""
