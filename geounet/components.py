@@ -157,7 +157,8 @@ def _number(pairs: tuple[Integers, Integers], first_places: Integers) -> Integer
     np.minimum.at(first, root, first_places)
     number = np.empty(count, np.int64)
     number[np.argsort(first)] = np.arange(1, count + 1)
-    return number[root]
+    numbers: Integers = number[root]
+    return numbers
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

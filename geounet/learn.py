@@ -173,10 +173,12 @@ def _start(
         bands=statistics.bands,
         classes=classes,
         dtype=pairs[0].image.dtype,
+        scene_bands=pairs[0].image.count,
         resolution=float(np.median([math.sqrt(height * width) for height, width in sizes])) if sizes else None,
         halo=reach.halo if reach else None,
         stride=reach.stride if reach else _stride_of(network),
-        versions={name: version(name) for name in ("geounet", "torch", "torchgeo")} | {"python": platform.python_version()},
+        versions={name: version(name) for name in ("geounet", "torch", "torchgeo")}
+        | {"python": platform.python_version()},
         command=command,
     )
     return network, card

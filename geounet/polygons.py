@@ -64,8 +64,11 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class Rings:
-    """Simple closed rings in one canonical form: from their smallest (row, column) on, clockwise on the screen
-    around a component, counter-clockwise around a hole."""
+    """Simple closed rings in one canonical form.
+
+    They start at their smallest (row, column) and run clockwise on the screen around a component, counter-clockwise
+    around a hole.
+    """
 
     vertices: NDArray[np.int32]
     """`(vertices, 2)`: row and column; the first vertex is not repeated."""
@@ -157,7 +160,7 @@ def _count_vertices(classes: NDArray[np.uint8]) -> int:
     return count
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _walk(classes, visited, row, col, side, vertices, saddles, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Follow edges to the first of another tile, or back to the start; return that edge and the vertex count."""
     height, width = visited.shape
@@ -188,7 +191,7 @@ def _walk(classes, visited, row, col, side, vertices, saddles, count):  # type: 
     return row, col, side, count
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _enters(classes, height, width, row, col, side):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Whether this side of a pixel is an edge, and the edge before it belongs to a pixel of another tile."""
     value = classes[row + 1, col + 1]
@@ -204,7 +207,7 @@ def _enters(classes, height, width, row, col, side):  # type: ignore[no-untyped-
     return back_row < 0 or back_col < 0 or back_row >= height or back_col >= width
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _starts(classes, height, width):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """The edges, as (row, column, side), at which outlines come in from other tiles."""
     starts = []
@@ -217,7 +220,7 @@ def _starts(classes, height, width):  # type: ignore[no-untyped-def]  # noqa: AN
     return starts
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _trace(classes, labels, core_row, core_col, raster_width):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """All outlines of a tile's pixels: the fields of :class:`Lines`; arcs first, then closed lines."""
     height, width = labels.shape
@@ -261,7 +264,7 @@ def _trace(classes, labels, core_row, core_col, raster_width):  # type: ignore[n
     )
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _next_start(classes, visited, scan):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """The next pixel in raster order, from `scan` on, whose top is an edge that no line has taken yet.
 
@@ -282,7 +285,7 @@ def _split(lines: Lines) -> Rings:
     return Rings(vertices, offsets, lines.labels[sources], lines.classes[sources], areas)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _split_lines(vertices, saddles, offsets):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Simple rings: vertices, offsets, the line each comes from, and its area in pixels."""
     most = offsets.size - 1 + saddles.sum() // 2
@@ -311,7 +314,7 @@ def _split_lines(vertices, saddles, offsets):  # type: ignore[no-untyped-def]  #
     return out, out_offsets[: rings + 1], sources[:rings], areas[:rings]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _pair_saddles(vertices, saddles, start, stop, partners):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Note for each saddle that a line comes through twice its other passage."""
     places = start + np.flatnonzero(saddles[start:stop])
@@ -325,7 +328,7 @@ def _pair_saddles(vertices, saddles, start, stop, partners):  # type: ignore[no-
             partners[here], partners[there] = there, here
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _put_ring(vertices, members, out, offsets, ring):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Write a ring from its smallest vertex on and return its signed area in pixels."""
     size, start = members.size, 0
@@ -434,7 +437,7 @@ def _build(rings: Rings, transform: Affine) -> Polygons:
     )
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _lay_out(vertices, offsets, order, matrix, backwards):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Coordinates of rings in a new order, each closed and starting as before."""
     out = np.empty((vertices.shape[0] + order.size, 2), np.float64)

@@ -200,11 +200,15 @@ def read(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mask]:
         SceneError: the file is damaged there.
     """
     stored, valid = read_stored(dataset, scene, window)
+    return _scaled(stored, scene), valid
+
+
+def _scaled(stored: Values, scene: Scene) -> Values:
     values = stored.astype(np.float32)
     for index, (scale, offset) in enumerate(zip(scene.scales, scene.offsets, strict=True)):
         if (scale, offset) != (1.0, 0.0):
             values[index] = values[index] * np.float32(scale) + np.float32(offset)
-    return values, valid
+    return values
 
 
 def read_stored(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mask]:
@@ -236,16 +240,24 @@ def reflected(start: int, stop: int, size: int) -> NDArray[np.int64]:
 def _read_inside(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mask]:
     area = rasterio.windows.Window(window.col, window.row, window.width, window.height)
     try:
-        stored = dataset.read(list(scene.bands), window=area)
-        valid = valid_mask(stored, scene.nodata)
-        if scene.alpha is not None:
-            valid &= dataset.read(scene.alpha, window=area) > 0
-        if scene.has_mask:
-            valid &= dataset.read_masks(scene.bands[0], window=area) > 0
+        return _read_masked(dataset, scene, window=area)
     except rasterio.errors.RasterioIOError as error:
         raise SceneError(
             f"{scene.path} is damaged near row {window.row}, column {window.col}: {_one_line(error)}"
         ) from error
+
+
+def _read_masked(
+    dataset: Any, scene: Scene, *, out_shape: tuple[int, int] | None = None, **where: Any
+) -> tuple[Values, Mask]:
+    """The bands as stored and their valid mask, from a window or decimated to an `out_shape`."""
+    shapes = ({"out_shape": (len(scene.bands), *out_shape)}, {"out_shape": out_shape}) if out_shape else ({}, {})
+    stored = dataset.read(list(scene.bands), **where, **shapes[0])
+    valid = valid_mask(stored, scene.nodata)
+    if scene.alpha is not None:
+        valid &= dataset.read(scene.alpha, **where, **shapes[1]) > 0
+    if scene.has_mask:
+        valid &= dataset.read_masks(scene.bands[0], **where, **shapes[1]) > 0
     return stored, valid
 
 
@@ -396,3 +408,27 @@ def aligned(scene: Scene, like: Scene) -> Iterator[tuple[Any, Scene]]:
                     has_mask=False,
                 ),
             )
+
+
+def read_overview(scene: Scene, height: int, width: int) -> tuple[Values, Mask]:
+    """The whole scene in few pixels, by nearest neighbour, from its overviews where it has some.
+
+    Args:
+        scene: the bands to read.
+        height: rows wanted, at most the scene's.
+        width: columns wanted, at most the scene's.
+
+    Returns:
+        Values `(bands, height, width)` in float32 as :func:`read` gives them, and a mask `(height, width)`, True where
+        valid.
+
+    Raises:
+        SceneError: the file has gone or is damaged.
+    """
+    shape = min(height, scene.height), min(width, scene.width)
+    with opened(scene) as dataset:
+        try:
+            stored, valid = _read_masked(dataset, scene, out_shape=shape)
+        except rasterio.errors.RasterioIOError as error:
+            raise SceneError(f"{scene.path} is damaged: {_one_line(error)}") from error
+    return _scaled(stored, scene), valid

@@ -96,7 +96,9 @@ def _bands(pair: Pair, moments: _Moments) -> tuple[Band, ...]:
         if stds[index] == 0:
             _log.warning("band %d (%s) is constant (%g) in all training images", number, name, means[index])
         std = float(stds[index]) or 1.0
-        bands.append(Band(name, float(means[index]), std, float(moments.low[index]), float(moments.high[index]), number))
+        bands.append(
+            Band(name, float(means[index]), std, float(moments.low[index]), float(moments.high[index]), number)
+        )
     return tuple(bands)
 
 

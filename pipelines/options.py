@@ -38,6 +38,15 @@ def parse_numbers(kind: type[int | float], count: int | None = None) -> Callable
     return parse
 
 
+def _pixels_or_auto(_ctx: click.Context, _param: click.Parameter, text: str) -> int | None:
+    """A number of pixels; None for `auto`."""
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise click.BadParameter(f"{text!r} is neither a number of pixels nor auto")
+    return int(text)
+
+
 def _set_level(verbosity: int) -> Callable[..., None]:
     def apply(_ctx: click.Context, _param: click.Parameter, given: bool) -> None:
         if given:
@@ -92,3 +101,22 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """`-q/--quiet` and `-v/--verbose`, which every command has."""
     return quiet(verbose(function))
 device = option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+precision = option(
+    "--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True,
+    help="Arithmetic of the network.",
+)  # fmt: skip
+window_size = option(
+    "--window-size", callback=_pixels_or_auto, default="auto", show_default=True, metavar="PIXELS|auto",
+    help="What the network sees at once, halo included, in pixels.",
+)  # fmt: skip
+halo = option(
+    "--halo", callback=_pixels_or_auto, default="auto", show_default=True, metavar="PIXELS|auto",
+    help="Pixels read around what is kept, on each side; auto covers the receptive field.",
+)  # fmt: skip
+
+
+def engine(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How a prediction is run: blocks, windows, device and workers."""
+    for decorate in (workers, scheduler, precision, device, halo, window_size, tile_size):
+        function = decorate(function)
+    return function

@@ -11,7 +11,6 @@ import click
 from . import options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
     from geounet.training import EpochResult
 
@@ -41,25 +40,49 @@ class ManyValues(click.Command):
 
 @click.command(cls=ManyValues)
 @click.argument("images", nargs=-1, required=True, type=_PATH, metavar="IMAGE...")
-@options.option("--labels", multiple=True, required=True, type=_PATH, metavar="L...",
-                help="Label rasters or polygon files, or folders of them; paired with images by name.")
-@options.option("--val", multiple=True, type=_PATH, metavar="IMAGE...",
-                help="Validation images or folders; they choose the best epoch.")
+@options.option(
+    "--labels",
+    multiple=True,
+    required=True,
+    type=_PATH,
+    metavar="L...",
+    help="Label rasters or polygon files, or folders of them; paired with images by name.",
+)
+@options.option(
+    "--val",
+    multiple=True,
+    type=_PATH,
+    metavar="IMAGE...",
+    help="Validation images or folders; they choose the best epoch.",
+)
 @options.option("--val-labels", multiple=True, type=_PATH, metavar="L...", help="Their labels.")
 @options.out("Model file (.safetensors).")
 @options.bands
-@options.option("--classes", "class_file", type=_PATH,
-                help="Class table, CSV with value,name,color; without it the values found in the labels.")
+@options.option(
+    "--classes",
+    "class_file",
+    type=_PATH,
+    help="Class table, CSV with value,name,color; without it the values found in the labels.",
+)
 @options.option("--label-field", help="Field of polygon files with the class (value or name).")
-@options.option("--background", type=click.IntRange(0, 254),
-                help="Class value outside all label polygons; without it that ground is left out.")
+@options.option(
+    "--background",
+    type=click.IntRange(0, 254),
+    help="Class value outside all label polygons; without it that ground is left out.",
+)
 @options.option("--arch", default="unet", show_default=True, help="Network: unet, or with an encoder any of smp's.")
 @options.option("--encoder", help="smp encoder such as resnet18; without it the classic UNet.")
 @options.option("--depth", type=click.IntRange(1, 6), default=4, show_default=True, help="Levels of the classic UNet.")
-@options.option("--width", type=click.IntRange(1), default=32, show_default=True,
-                help="Channels of the classic UNet's first level.")
-@options.option("--loss", type=click.Choice(["ce", "dice", "ce+dice"]), default="ce+dice", show_default=True,
-                help="Cross-entropy weighted by class, Dice, or their sum.")
+@options.option(
+    "--width", type=click.IntRange(1), default=32, show_default=True, help="Channels of the classic UNet's first level."
+)
+@options.option(
+    "--loss",
+    type=click.Choice(["ce", "dice", "ce+dice"]),
+    default="ce+dice",
+    show_default=True,
+    help="Cross-entropy weighted by class, Dice, or their sum.",
+)
 @options.option("--epochs", type=click.IntRange(1), default=100, show_default=True, help="Epochs at most.")
 @options.option("--minutes", type=click.FloatRange(0, min_open=True), help="Time budget in minutes.")
 @options.option("--patch-size", type=click.IntRange(16), default=256, show_default=True, help="Patch side in pixels.")
@@ -69,8 +92,13 @@ class ManyValues(click.Command):
 @options.option("--augment/--no-augment", default=True, show_default=True, help="Flip, rotate, scale and jitter.")
 @options.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, patches and augmentation.")
 @options.device
-@options.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True,
-                help="Arithmetic of the forward pass.")
+@options.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
+    show_default=True,
+    help="Arithmetic of the forward pass.",
+)
 @options.overwrite
 @options.common
 def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip

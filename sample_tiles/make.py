@@ -6,6 +6,7 @@ the pixel size and then blurred and averaged, so pixels at edges are mixed, as a
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import dataclass
@@ -396,7 +397,13 @@ def write_raster(path: Path, area: Area, values: NDArray[Any], **more: Any) -> N
         if values.dtype == np.uint16:
             file.descriptions = BANDS
         else:
+            file.update_tags(CLASSES=json.dumps(_class_table()))
             file.write_colormap(1, {code: _rgb(color) for code, (_, color) in CLASSES.items()})
+
+
+def _class_table() -> list[dict[str, Any]]:
+    """The classes as geounet's own class rasters carry them in a tag."""
+    return [{"value": code, "name": name, "color": color} for code, (name, color) in CLASSES.items()]
 
 
 def _rgb(color: str) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """The sample tiles are what their README says, and the script draws them again."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import geopandas
@@ -10,6 +11,7 @@ import rasterio
 import rasterio.features
 
 from geounet.classes import read_classes
+from geounet.cog import classes_of
 
 FOLDER = Path(__file__).parents[1] / "sample_tiles"
 PICTURES = {
@@ -26,6 +28,8 @@ def redrawn(tmp_path_factory):
     """The set as the script draws it now."""
     spec = importlib.util.spec_from_file_location("sample_tiles_make", FOLDER / "make.py")
     module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up.
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     folder = tmp_path_factory.mktemp("sample_tiles")
     module.make(folder)
@@ -66,6 +70,7 @@ def test_labels_lie_on_their_image_and_hold_every_class(picture):
     assert (codes[collar] == 255).all()
     table = {item.value: (*item.rgb, 255) for item in read_classes(FOLDER / "classes.csv")}
     assert {code: colors[code] for code in CODES} == table
+    assert classes_of(labels_beside(picture)) == read_classes(FOLDER / "classes.csv")
 
 
 @pytest.mark.parametrize(("area", "collared"), [("train", "train_summer"), ("val", "scene_spring")])

@@ -55,6 +55,8 @@ class ModelCard:
     """Outputs in order."""
     dtype: str
     """Data type of the training scenes."""
+    scene_bands: int
+    """Bands of the training scenes, the ones that were not read among them."""
     resolution: float | None
     """Metres a pixel of the training scenes; None for pixel coordinates."""
     halo: int | None

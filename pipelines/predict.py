@@ -1,0 +1,46 @@
+"""`geounet predict`: scenes to class rasters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import options
+
+if TYPE_CHECKING:
+    from geounet.predict import Prediction
+
+
+@click.command()
+@click.argument("scene")
+@options.model
+@options.out("Class raster (COG).")
+@options.option("--confidence", type=click.Path(path_type=Path), help="Raster of the class's probability (COG).")
+@options.bands
+@options.engine
+@options.bbox
+@options.overwrite
+@options.common
+def command(scene: str, model: Path, out: Path, quiet: bool, **given: Any) -> None:
+    """Turn SCENE into a raster of classes; the same pixels whatever the tile size or the number of workers."""
+    from geounet.predict import predict
+
+    from .progress import bar
+
+    with bar("predict", quiet) as progress:
+        result = predict(scene, model, out, progress=progress, **given)
+    if not quiet:
+        click.echo(f"{out}: {describe(result)}", err=True)
+
+
+def describe(result: Prediction) -> str:
+    """One line: pixels, seconds, speed, what was skipped and resumed."""
+    speed = result.pixels / 1e6 / max(result.seconds, 1e-9)
+    text = f"{result.pixels / 1e6:.2f} Mpx in {result.seconds:.1f} s ({speed:.2f} Mpx/s), {result.windows} windows"
+    if result.skipped:
+        text += f", {result.skipped} skipped as nodata"
+    if result.resumed:
+        text += f", {result.resumed} of {result.blocks} blocks resumed"
+    return text
