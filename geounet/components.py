@@ -97,6 +97,11 @@ def _first_pixels(labels: Labels, count: int) -> Integers:
     return first[1:]
 
 
+def labels_at(labels: Labels, places: Integers, core: Window, raster_width: int) -> Labels:
+    """The labels of a tile's pixels, given by their places in the raster."""
+    return labels[places // raster_width - core.row, places % raster_width - core.col]
+
+
 def join(tiles: Sequence[TileComponents], raster_width: int, connectivity: int = 4) -> list[Integers]:
     """Join the components of tiles that cover a raster without overlap.
 

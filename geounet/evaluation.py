@@ -190,7 +190,8 @@ def evaluate(
         progress: called with windows done and windows in all.
 
     Raises:
-        LabelError: both are polygons, a raster has several bands, they do not overlap, or no pixel has a class on both sides.
+        LabelError: both are polygons, a raster has several bands, they do not overlap, or no pixel has a class on
+            both sides.
         SceneError: a raster cannot be read.
     """
     counts = _count(*_sides(predicted, reference, classes, field), progress)

@@ -1,0 +1,75 @@
+"""What a scene is, in plain values, and whether a model fits it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geounet.compatibility import scene_for_model
+from geounet.errors import SceneError
+from geounet.models.model_file import read_card
+from geounet.scene import bounds_of, load_scene, pixel_size, read_overview
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from geounet.scene import Scene
+
+_SAMPLE = 512
+
+
+def describe_scene(path: str | Path, model: Path | None = None) -> dict[str, Any]:
+    """A scene's size, bands, georeference, nodata and values (on a sample of at most 512 x 512 pixels), as JSON.
+
+    With a model, `fits` says whether it can be applied, and `reason` why not.
+
+    Raises:
+        SceneError: the scene cannot be opened.
+        ModelError: the model file cannot be read.
+    """
+    scene = load_scene(path)
+    size = pixel_size(scene)
+    values, valid = read_overview(scene, _SAMPLE, _SAMPLE)
+    description: dict[str, Any] = {
+        "path": scene.path,
+        "height": scene.height,
+        "width": scene.width,
+        "bands": scene.count,
+        "dtype": scene.dtype,
+        "crs": scene.crs.to_string() if scene.crs else None,
+        "pixel_size_m": [round(length, 6) for length in size] if size else None,
+        "bounds": list(bounds_of(scene)),
+        "valid_share": round(float(valid.mean()), 4),
+        "validity": _validity(scene),
+        "band_values": _band_values(scene, values, valid),
+    }
+    if model is not None:
+        card = read_card(model)
+        try:
+            fitted = scene_for_model(path, card)
+        except SceneError as error:
+            return {**description, "fits": False, "reason": str(error)}
+        return {**description, "fits": True, "reads_bands": list(fitted.bands)}
+    return description
+
+
+def _validity(scene: Scene) -> str:
+    """What says which pixels are valid."""
+    if scene.alpha is not None:
+        return f"alpha band {scene.alpha}"
+    if scene.has_mask:
+        return "mask"
+    values = sorted({f"{value:g}" for value in scene.nodata if value is not None})
+    return f"nodata {', '.join(values)}" if values else "all pixels"
+
+
+def _band_values(scene: Scene, values: Any, valid: Any) -> list[dict[str, Any]]:
+    rows = []
+    for name, number, band in zip(scene.band_names, scene.bands, values, strict=True):
+        pixels = band[valid].astype(np.float64)
+        row: dict[str, Any] = {"band": number, "name": name}
+        if pixels.size:
+            row |= {"min": float(pixels.min()), "mean": round(float(pixels.mean()), 4), "max": float(pixels.max())}
+        rows.append(row)
+    return rows

@@ -1,0 +1,44 @@
+"""`geounet info`: describe a scene, and say whether a model fits it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import options
+
+
+@click.command()
+@click.argument("scene")
+@options.option("--model", "-m", type=click.Path(path_type=Path), help="Model file; say whether it fits the scene.")
+@options.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.common
+def command(scene: str, model: Path | None, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - no progress here
+    """Describe SCENE: size, bands, CRS, pixel size, nodata, values."""
+    from geounet.describe import describe_scene
+
+    description = describe_scene(scene, model)
+    click.echo(json.dumps(description, indent=2) if as_json else _text(description))
+
+
+def _text(found: dict[str, Any]) -> str:
+    size = found["pixel_size_m"]
+    ground = f"{size[0]:g} x {size[1]:g} m" if size else "unknown"
+    rows = [
+        f"{found['path']}",
+        f"  size        {found['height']} rows x {found['width']} columns, {found['bands']} bands of {found['dtype']}",
+        f"  CRS         {found['crs'] or 'none: pixel coordinates'}",
+        f"  pixel       {ground}",
+        f"  bounds      {', '.join(f'{value:.10g}' for value in found['bounds'])}",
+        f"  valid       {found['valid_share']:.1%} (by {found['validity']})",
+    ]
+    for band in found["band_values"]:
+        values = f"{band['min']:g} .. {band['mean']:g} .. {band['max']:g}" if "min" in band else "no valid pixel"
+        rows.append(f"  band {band['band']:<6} {band['name']:<12} {values}")
+    if "fits" in found:
+        verdict = f"yes, with bands {found['reads_bands']}" if found["fits"] else f"no: {found['reason']}"
+        rows.append(f"  model fits  {verdict}")
+    return "\n".join(rows)
