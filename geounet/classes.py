@@ -76,7 +76,9 @@ def read_classes(path: Path) -> tuple[LandClass, ...]:
         classes = tuple(_class_of_row(row, position) for position, row in enumerate(rows))
     except (OSError, UnicodeDecodeError) as error:
         raise LabelError(f"class table {path} cannot be read: {error}") from error
-    except (KeyError, ValueError) as error:
+    except LabelError as error:
+        raise LabelError(f"class table {path}: {error}") from error
+    except (KeyError, ValueError, csv.Error) as error:
         raise LabelError(f"class table {path} needs the columns value,name,color; found: {error}") from error
     values = [item.value for item in classes]
     if not classes or len(set(values)) != len(values):
@@ -84,7 +86,10 @@ def read_classes(path: Path) -> tuple[LandClass, ...]:
     return classes
 
 
-def _class_of_row(row: dict[str, str], position: int) -> LandClass:
-    value = int(row["value"])
+def _class_of_row(row: dict[str, str | None], position: int) -> LandClass:
+    # The cells that a short row lacks are None.
+    value, name = int(row["value"] or ""), row["name"]
+    if name is None:
+        raise ValueError(f"value {value} without a name")
     color = (row.get("color") or "").strip()
-    return LandClass(value, row["name"].strip(), color.lower() or default_class(value, position).color)
+    return LandClass(value, name.strip(), color.lower() or default_class(value, position).color)

@@ -160,7 +160,7 @@ def _classes_of_colormap(dataset: Any) -> tuple[LandClass, ...]:
     return tuple(
         LandClass(value, default_class(value).name, "#{:02x}{:02x}{:02x}".format(*rgba[:3]))
         for value, rgba in shown.items()
-        if any(rgba[:3]) or value == 0
+        if any(rgba[:3])
     )
 
 

@@ -27,7 +27,7 @@ _PIECE = 500.0
 """Longest piece of an edge in a projected CRS, in metres: in UTM it strays from the edge by a centimetre or two."""
 _PIECE_IN_DEGREES = 20_000.0
 """The same in a geographic CRS, whose parallels and meridians are straight in the equal-area projection as well."""
-_CHUNK = 1 << 17
+_CHUNK = 1 << 15
 """About how many vertices are measured at once, which bounds the memory."""
 _AT_POLE = np.radians(90) - 1e-10
 """From this latitude on a point is the pole, where longitude means nothing."""
@@ -103,11 +103,22 @@ def _points(vertices: Floats, ring_of_vertex: Integers, longest: float) -> tuple
     """Points `(points, 2)` along all edges, not further apart than `longest`, and the ring of each; none twice."""
     within = ring_of_vertex[1:] == ring_of_vertex[:-1]
     start, step = vertices[:-1][within], np.diff(vertices, axis=0)[within]
-    # Coordinates that lie beyond the CRS's domain by far must not ask for endless pieces.
-    pieces = np.clip(np.ceil(np.hypot(*step.T) / longest), 1, 10_000).astype(np.int64)
+    pieces = _pieces(np.hypot(*step.T) / longest)
     which = np.repeat(np.arange(pieces.size), pieces)
     number = np.arange(which.size) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     return start[which] + step[which] * (number / pieces[which])[:, None], ring_of_vertex[:-1][within][which]
+
+
+def _pieces(lengths: Floats) -> Integers:
+    """Pieces of edges whose lengths are given in longest pieces.
+
+    What a chord leaves out grows with the cube of a piece's length. Short edges are cut finer than they must be, with
+    the square root of their length: then the error keeps its proportion to the squared length of the edge, and the
+    areas of neighbours, of which one has vertices where the other has none, add up.
+    """
+    wanted = np.maximum(np.sqrt(12.5 * lengths), lengths)
+    # Coordinates far beyond the CRS's domain must not ask for endless pieces.
+    return np.ceil(np.clip(wanted, 1, 10_000)).astype(np.int64)
 
 
 def _rings_of(ring: Integers) -> tuple[Integers, Integers]:

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 _DPI = 100
 # Inches: a panel's width and the legend's, the bands above and below the panels, and the gap between things.
-_PANEL, _LEGEND, _TOP, _BOTTOM, _GAP = 6.5, 2.6, 0.75, 0.2, 0.2
+_PANEL, _LEGEND, _TOP, _BOTTOM, _GAP = 6.4, 2.8, 0.75, 0.35, 0.2
 # A picture holds about this many pixels across each panel, so more need not be read.
 _MOST_PIXELS = 1300
 _MOST_CLASSES = 22
-_LONGEST_NAME = 24
+_LONGEST_NAME = 22
 _RGB = 3
 # Sentinel-2's names and Landsat 8's, which agree on these three, and plain words.
 _COLOR_NAMES = ({"red", "b04", "b4"}, {"green", "b03", "b3"}, {"blue", "b02", "b2"})
@@ -254,7 +254,7 @@ def _write_legend(axes: Axes, rows: Sequence[LegendRow]) -> None:
     patches = [Patch(facecolor=row.color, edgecolor="#202020", linewidth=0.6, label=_legend_text(row)) for row in rows]
     legend = axes.legend(
         handles=patches, title="Share of the valid area", loc="upper left", bbox_to_anchor=(0, 1), frameon=False,
-        borderaxespad=0, borderpad=0, fontsize=11, title_fontsize=11, alignment="left",
+        borderaxespad=0, borderpad=0, fontsize=10, title_fontsize=10, alignment="left",
     )  # fmt: skip
     for text in legend.get_texts():
         text.set_parse_math(False)
@@ -276,11 +276,13 @@ def scale_bar_metres(metres_across: float) -> float:
 
 
 def _add_scale_bar(axes: Axes, panel: Panel, metres: float) -> None:
+    """Below the panel's left corner, where it hides nothing."""
+    from matplotlib.transforms import ScaledTranslation
+
     length = scale_bar_metres(panel.width * metres)
     share = length / (panel.width * metres)
     label = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"  # noqa: PLR2004
-    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "boxstyle": "square,pad=0.25"}
-    # White below black, so that it shows on dark and on light classes.
-    for color, width in (("white", 7), ("black", 4)):
-        axes.plot([0.03, 0.03 + share], [0.035, 0.035], color, linewidth=width, transform=axes.transAxes)
-    axes.text(0.03, 0.055, label, fontsize=10, bbox=box, va="bottom", transform=axes.transAxes)
+    below = axes.transAxes + ScaledTranslation(0, -0.16, axes.figure.dpi_scale_trans)
+    beside = below + ScaledTranslation(0.08, 0, axes.figure.dpi_scale_trans)
+    axes.plot([0, share], [0, 0], "black", linewidth=4, solid_capstyle="butt", transform=below, clip_on=False)
+    axes.text(share, 0, label, fontsize=10, va="center", transform=beside)

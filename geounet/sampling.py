@@ -164,14 +164,14 @@ def _frames(scenes: Sequence[Scene]) -> tuple[Affine, ...]:
 
 
 def _bounds(frame: Affine, window: Window) -> tuple[float, float, float, float]:
-    x0, y0 = frame * (window.col, window.row)
-    x1, y1 = frame * (window.col_stop, window.row_stop)
+    x0, y0 = frame @ (window.col, window.row)
+    x1, y1 = frame @ (window.col_stop, window.row_stop)
     return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
 
 
 def _window(frame: Affine, x: slice, y: slice) -> Window:
-    col0, row0 = ~frame * (x.start, y.start)
-    col1, row1 = ~frame * (x.stop, y.stop)
+    col0, row0 = ~frame @ (x.start, y.start)
+    col1, row1 = ~frame @ (x.stop, y.stop)
     row, col = round(min(row0, row1)), round(min(col0, col1))
     return Window(row, col, round(abs(row1 - row0)), round(abs(col1 - col0)))
 

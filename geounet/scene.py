@@ -305,7 +305,7 @@ def pixel_size(scene: Scene) -> tuple[float, float] | None:
         return None
     crs = CRS.from_user_input(scene.crs.to_wkt())
     col, row = scene.width / 2, scene.height / 2
-    middle, right, below = (scene.transform * point for point in ((col, row), (col + 1, row), (col, row + 1)))
+    middle, right, below = (scene.transform @ point for point in ((col, row), (col + 1, row), (col, row + 1)))
     geod = crs.get_geod()
     if geod is None or crs.geodetic_crs is None:
         return math.dist(middle, below), math.dist(middle, right)
@@ -325,7 +325,7 @@ def window_of_bounds(scene: Scene, bounds: tuple[float, float, float, float]) ->
         SceneError: the box lies beside the scene.
     """
     min_x, min_y, max_x, max_y = bounds
-    corners = [~scene.transform * point for point in ((min_x, min_y), (min_x, max_y), (max_x, min_y), (max_x, max_y))]
+    corners = [~scene.transform @ point for point in ((min_x, min_y), (min_x, max_y), (max_x, min_y), (max_x, max_y))]
     cols, rows = [point[0] for point in corners], [point[1] for point in corners]
     # A corner within a thousandth of a pixel of a pixel's edge means that edge.
     top, left = math.floor(min(rows) + 1e-3), math.floor(min(cols) + 1e-3)
@@ -340,7 +340,7 @@ def bounds_of(scene: Scene, window: Window | None = None) -> tuple[float, float,
     """Minimum x, minimum y, maximum x, maximum y of a window (the whole scene by default)."""
     area = scene.extent if window is None else window
     corners = [
-        scene.transform * point
+        scene.transform @ point
         for point in (
             (area.col, area.row),
             (area.col_stop, area.row),
@@ -354,7 +354,7 @@ def bounds_of(scene: Scene, window: Window | None = None) -> tuple[float, float,
 
 def transform_of(scene: Scene, window: Window) -> Affine:
     """The transform of an array that holds `window`."""
-    return scene.transform * Affine.translation(window.col, window.row)
+    return scene.transform @ Affine.translation(window.col, window.row)
 
 
 def same_grid(one: Scene, other: Scene) -> bool:
@@ -365,7 +365,7 @@ def same_grid(one: Scene, other: Scene) -> bool:
         return True
     corners = (0, 0), (one.width, 0), (0, one.height), (one.width, one.height)
     # In pixels: a hundredth of one is far below what any resampling could mend.
-    away = [math.dist(~one.transform * (other.transform * corner), corner) for corner in corners]
+    away = [math.dist(~one.transform @ (other.transform @ corner), corner) for corner in corners]
     return one.crs == other.crs and max(away) < 1e-2  # noqa: PLR2004
 
 

@@ -13,6 +13,7 @@ import geopandas as gpd
 import numpy as np
 from pyproj import CRS
 
+from geounet import clean as cleaning
 from geounet import components, polygons
 from geounet.classes import NODATA, default_class
 from geounet.cog import CLASSES_TAG, RasterProfile, classes_of, write_cog
@@ -126,6 +127,87 @@ def polygon_frame(
         frame = frame[frame["area_ha"] >= min_area].reset_index(drop=True)
     frame.insert(0, "id", np.arange(1, len(frame) + 1, dtype=np.int64))
     return frame
+
+
+@dataclass(frozen=True, slots=True)
+class CleanSummary:
+    """What came of cleaning a raster."""
+
+    changed: int
+    """Pixels that have another class now."""
+    valid: int
+    """Pixels that have a class."""
+
+
+def clean(
+    raster: Path,
+    out: Path,
+    *,
+    open_radius: int = 0,
+    close_radius: int = 0,
+    sieve: int = 0,
+    fill_holes: int = 0,
+    tile_size: int = 2048,
+    overwrite: bool = False,
+) -> CleanSummary:
+    """Write a cleaned copy of a class raster, with its class table, colours, nodata and tags.
+
+    The steps are those of :class:`geounet.clean.Cleaning`, in that order; the result is the same whatever the tile
+    size.
+
+    Raises:
+        SceneError: the raster cannot be read.
+        LabelError: it holds values that are no classes.
+        OutputError: `out` exists or cannot be written.
+    """
+    check_output(out, overwrite)
+    scene = load_class_raster(raster)
+    steps = cleaning.Cleaning(open_radius, close_radius, sieve, fill_holes)
+    changed = valid = 0
+    with class_reader(scene) as read:
+
+        def counted() -> Iterator[tuple[Window, NDArray[np.uint8]]]:
+            nonlocal changed, valid
+            for window, classes in cleaning.clean_tiles(read, scene.extent, steps, tile_size):
+                before = read(window)
+                changed += int((classes != before).sum())
+                valid += int((before != NODATA).sum())
+                yield window, _from_classes(classes, scene)[None]
+
+        write_cog(out, _profile_of(scene, raster), counted())
+    return CleanSummary(changed, valid)
+
+
+def _nodata_of(scene: Scene) -> int | None:
+    """The scene's own nodata value if a byte holds it, 255 if there is another or a mask, None if there is none."""
+    value = scene.nodata[0]
+    if value is None and not scene.has_mask and scene.alpha is None:
+        return None
+    whole = value is not None and 0 <= value <= NODATA and float(value).is_integer()
+    return int(value) if whole and value is not None else NODATA
+
+
+def _from_classes(classes: NDArray[np.uint8], scene: Scene) -> NDArray[np.uint8]:
+    nodata = _nodata_of(scene)
+    if nodata in (None, NODATA):
+        return classes
+    return np.where(classes == NODATA, np.uint8(nodata), classes)
+
+
+def _profile_of(scene: Scene, raster: Path) -> RasterProfile:
+    with opened(scene) as dataset:
+        tags = {key: text for key, text in dataset.tags().items() if key != CLASSES_TAG}
+    return RasterProfile(
+        height=scene.height,
+        width=scene.width,
+        transform=scene.transform,
+        crs=scene.crs,
+        dtype="uint8",
+        nodata=_nodata_of(scene),
+        classes=classes_of(raster),
+        names=scene.band_names,
+        tags=tags,
+    )
 
 
 def _class_names(raster: Path) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from geounet.classes import LandClass
     from geounet.evaluation import Evaluation
 
+_WIDE = (7, 15, 15, 8, 11, 8, 8)
+"""Characters of the table's columns after the class."""
 _PATH = click.Path(path_type=Path, allow_dash=True)
 
 
@@ -90,12 +93,12 @@ def _class_table(class_file: Path | None, *sides: str) -> tuple[LandClass, ...]:
 def table(result: Evaluation) -> str:
     """One line a class, and the overall scores below."""
     wide = max([len("class"), *(len(item.name) for item in result.classes)])
-    lines = [f"{'class':{wide}}  value       support     predicted    IoU  precision  recall     F1"]
-    for index, item in enumerate(result.classes):
-        scores = (result.iou[index], result.precision[index], result.recall[index], result.f1[index])
-        iou, precision, recall, f1 = (_score(value) for value in scores)
-        counts = f"{result.support[index]:>12,}  {result.predicted[index]:>12,}"
-        lines.append(f"{item.name:{wide}}  {item.value:>5}  {counts}  {iou}     {precision}  {recall}  {f1}")
+    heads = ("class", "value", "support", "predicted", "IoU", "precision", "recall", "F1")
+    columns = (result.support, result.predicted, result.iou, result.precision, result.recall, result.f1)
+    rows = [heads]
+    for item, support, predicted, *scores in zip(result.classes, *columns, strict=True):
+        rows.append((item.name, str(item.value), f"{support:,}", f"{predicted:,}", *map(_score, scores)))
+    lines = [f"{row[0]:{wide}}" + "".join(f"{cell:>{_WIDE[at]}}" for at, cell in enumerate(row[1:])) for row in rows]
     overall = (
         f"accuracy {_score(result.accuracy)}, mean IoU {_score(result.mean_iou)}, kappa {_score(result.kappa)}, "
         f"{result.pixels:,} pixels"
@@ -104,4 +107,4 @@ def table(result: Evaluation) -> str:
 
 
 def _score(value: float) -> str:
-    return "    -" if value != value else f"{value:5.3f}"  # noqa: PLR0124 - NaN alone differs from itself
+    return "-" if math.isnan(value) else f"{value:.3f}"

@@ -249,7 +249,7 @@ def test_polygons_may_name_their_classes_in_any_field(tmp_path):
     ])  # fmt: skip
     frame.to_file(path)
     assert evaluate(raster, path, classes=CLASSES, field="use").support.tolist() == [8, 4, 0]
-    with pytest.raises(LabelError, match="no field 'class'.*use"):
+    with pytest.raises(LabelError, match=r"no field 'class'.*use"):
         evaluate(raster, path, classes=CLASSES)
 
 
@@ -265,7 +265,7 @@ def test_pictures_without_a_crs_are_compared_by_shape(tmp_path):
     first = write(tmp_path / "p.tif", predicted, Affine.identity(), None)
     second = write(tmp_path / "r.tif", reference, Affine.identity(), None)
     assert (evaluate(first, second, classes=CLASSES).matrix == brute_force(reference, predicted, VALUES)).all()
-    with pytest.raises(SceneError, match="5 x 5.*23 x 31"):
+    with pytest.raises(SceneError, match=r"5 x 5.*23 x 31"):
         evaluate(first, write(tmp_path / "s.tif", np.full((5, 5), 10), Affine.identity(), None))
 
 
@@ -278,7 +278,7 @@ def test_sides_that_lie_apart_are_refused_with_both_bounds(tmp_path, kind):
         if kind == "raster"
         else write_polygons(tmp_path / "r.gpkg", codes_of(2, values=(10, 20)), away)
     )
-    with pytest.raises(LabelError, match="does not overlap.*490000, 5429770, 490310, 5430000.*480000, 5429770, 480310"):
+    with pytest.raises(LabelError, match=r"not overlap.*490000, 5429770, 490310, 5430000.*480000, 5429770, 480310"):
         evaluate(raster, other, classes=CLASSES)
 
 

@@ -34,11 +34,11 @@ class ReceptiveField:
     """Pixels from an output to the furthest input that can change it, over all phases of the stride and both axes."""
     stride: int
     """Total stride: shifting the input by it shifts the output by it."""
+    halo: int
+    """What a window must read around a core, if both start at multiples of the stride: a multiple of it as well.
 
-    @property
-    def halo(self) -> int:
-        """The radius, rounded up to a multiple of the stride: what a window must read around its core."""
-        return round_up(self.radius, self.stride)
+    Below the radius, because the pixels with the furthest reach to one side lie a stride's width inside the core.
+    """
 
 
 def probe_receptive_field(network: nn.Module, in_channels: int) -> ReceptiveField | None:
@@ -67,16 +67,26 @@ def probe_receptive_field(network: nn.Module, in_channels: int) -> ReceptiveFiel
 
 
 def _join(reaches: list[Tensor]) -> ReceptiveField | None:
-    """Each reach: (phases, 2), the first and last output affected, relative to the input column."""
-    strides = [_period(reach) for reach in reaches]
+    """Each reach: (phases, 3), an input line and the first and last output line that it affects."""
+    offsets = [reach[:, 1:] - reach[:, :1] for reach in reaches]
+    strides = [_period(offset) for offset in offsets]
     if any(stride is None for stride in strides):
         return None
-    radius = max(int(reach.abs().max()) for reach in reaches)
-    return ReceptiveField(radius, max(stride for stride in strides if stride is not None))
+    stride = max(stride for stride in strides if stride is not None)
+    radius = max(int(offset.abs().max()) for offset in offsets)
+    return ReceptiveField(radius, stride, max(_halo(reach, stride) for reach in reaches))
+
+
+def _halo(reach: Tensor, stride: int) -> int:
+    """The furthest input line outside a core that affects a line inside it, over all cores aligned to the stride."""
+    line, first, last = reach.unbind(dim=1)
+    before_core = last // stride * stride - line
+    after_core = line - (first // stride + 1) * stride + 1
+    return round_up(max(0, int(before_core.max()), int(after_core.max())), stride)
 
 
 def _reaches(network: nn.Module, in_channels: int, shape: tuple[int, int], axis: int, phases: int) -> Tensor | None:
-    """First and last output that each of `phases` neighbouring lines affects; None where the window is too short."""
+    """Each of `phases` neighbouring lines with the first and last output it affects; None in too short a window."""
     middle = shape[axis] // 2 - phases // 2
     rows = []
     for line in range(middle, middle + phases):
@@ -87,7 +97,7 @@ def _reaches(network: nn.Module, in_channels: int, shape: tuple[int, int], axis:
         first, last = int(touched[0]), int(touched[-1])
         if first == 0 or last == shape[axis] - 1:
             return None
-        rows.append([first - line, last - line])
+        rows.append([line, first, last])
     return torch.tensor(rows)
 
 
@@ -101,11 +111,11 @@ def _breadth(network: nn.Module, in_channels: int) -> int:
     raise ModelError(f"the network takes no window of {_BREADTHS} pixels a side with {in_channels} bands")
 
 
-def _period(reach: Tensor) -> int | None:
+def _period(offsets: Tensor) -> int | None:
     """The smallest power of two after which the reaches repeat: the stride along that axis."""
     stride = 1
     while stride <= _MAX_STRIDE:
-        if 2 * stride <= len(reach) and torch.equal(reach[stride:], reach[:-stride]):
+        if 2 * stride <= len(offsets) and torch.equal(offsets[stride:], offsets[:-stride]):
             return stride
         stride *= 2
     return None

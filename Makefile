@@ -1,0 +1,49 @@
+# Every target does its own set-up: a virtual environment in .venv, pinned by constraints.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-real coverage check bench sample-tiles sample-model clean
+
+help: ## Show the targets.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+install: $(READY) ## Make .venv and install geounet into it.
+
+demo: $(READY) ## Predict, vectorise and picture the sample scene into demo_output/.
+	$(BIN)/geounet demo --out demo_output --overwrite
+
+test: $(READY) ## Run the test suite (some minutes on 2 cores).
+	$(BIN)/pytest -m "not real"
+
+test-real: $(READY) ## Run the tests on real data, found through GEOUNET_DATA.
+	$(BIN)/pytest -m real
+
+coverage: $(READY) ## Run the test suite and show what it does not reach.
+	$(BIN)/pytest -m "not real" --cov
+
+check: $(READY) ## Lint, format check and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY) ## Measure ratios side by side; see tests/benchmarks/.
+	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+sample-tiles: $(READY) ## Draw sample_tiles/ anew (seconds; the same pixels each time).
+	$(BIN)/python sample_tiles/make.py
+
+sample-model: $(READY) ## Train sample_tiles/model.safetensors anew (5 minutes on 2 cores).
+	cd sample_tiles && ../$(BIN)/geounet train train/images --labels train/labels --val val/images \
+	  --val-labels val/labels --classes classes.csv --depth 3 --width 16 --patch-size 128 --minutes 5 \
+	  --out model.safetensors --overwrite
+
+clean: ## Remove what was built; the sources stay.
+	rm -rf .venv build dist *.egg-info demo_output benchmark_results .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

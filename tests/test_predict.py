@@ -1,0 +1,399 @@
+"""The promise: tiling is invisible, in the logits and in the rasters."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from affine import Affine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rio_cogeo import cog_validate
+
+from geounet.errors import GeounetError, ModelError, OutputError, SceneError
+from geounet.grid import Grid, Window, round_up
+from geounet.inference import predict_logits
+from geounet.models.encoders import Architecture
+from geounet.models.model_file import load_model
+from geounet.models.receptive_field import probe_receptive_field
+from geounet.predict import plan_prediction, predict
+from geounet.sampling import HaloGridGeoSampler, SceneDataset
+from geounet.scene import load_scene
+
+sys.path.insert(0, str(Path(__file__).parent))
+from untrained import CLASSES, far_sighted, make_model, network_of
+
+BANDS, MEAN, STD = 2, 100.0, 40.0
+
+
+def write(path, array, *, nodata=None, transform=None, crs="EPSG:32633"):
+    bands, height, width = array.shape
+    transform = transform or Affine(10, 0, 399960, 0, -10, 4900020)
+    with rasterio.open(
+        path, "w", driver="GTiff", height=height, width=width, count=bands, dtype=array.dtype, crs=crs,
+        transform=transform, nodata=nodata,
+    ) as dataset:  # fmt: skip
+        dataset.write(array)
+    return path
+
+
+def landscape(height, width, seed=0, bands=BANDS):
+    """Noise over a gradient: no two windows alike, no symmetry."""
+    noise = np.random.default_rng(seed).integers(1, 200, (bands, height, width))
+    return (noise + np.arange(width) * 50 / max(width, 1)).clip(1, 255).astype(np.uint8)
+
+
+def stitched(path, network, grid):
+    """Logits of a scene, window by window, as prediction reads, runs and crops them."""
+    scene = load_scene(path)
+    dataset = SceneDataset([scene], [MEAN] * BANDS, [STD] * BANDS)
+    tiles = tuple(grid.tiles())
+    out = torch.full((len(CLASSES), scene.height, scene.width), math.nan)
+    for tile, query in zip(tiles, HaloGridGeoSampler(dataset, tiles), strict=True):
+        logits = predict_logits(network, dataset[query]["image"], "cpu", "fp32")
+        rows, cols = tile.core.within(tile.window)
+        out[:, tile.core.row : tile.core.row_stop, tile.core.col : tile.core.col_stop] = logits[:, rows, cols]
+    return out
+
+
+def one_window(array, network, halo, stride):
+    """Logits of the whole scene in a single forward pass, mirrored beyond its edge: the oracle, in plain NumPy."""
+    _, height, width = array.shape
+    low, high = halo, halo + round_up(height, stride) - height
+    right = halo + round_up(width, stride) - width
+    image = np.pad((array.astype(np.float32) - MEAN) / STD, ((0, 0), (low, high), (halo, right)), mode="reflect")
+    logits = predict_logits(network, torch.from_numpy(image), "cpu", "fp32")
+    return logits[:, low : low + height, halo : halo + width]
+
+
+NETWORK = far_sighted(network_of(Architecture(BANDS, len(CLASSES), depth=2, width=4)))
+REACH = probe_receptive_field(NETWORK, BANDS)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.integers(1, 90), st.integers(1, 90), st.integers(1, 12), st.integers(1, 12), st.integers(0, 5), st.integers(0, 99)
+)
+def test_stitched_logits_equal_one_big_window(tmp_path, height, width, core_rows, core_cols, extra, seed):
+    """For any scene shape, core and halo not below the receptive field: at most 1e-4 apart in float32."""
+    array = landscape(height, width, seed)
+    path = write(tmp_path / "scene.tif", array)
+    stride, halo = REACH.stride, REACH.halo + extra * REACH.stride
+    grid = Grid(Window(0, 0, height, width), core_rows * stride, core_cols * stride, halo, stride)
+    found, expected = stitched(path, NETWORK, grid), one_window(array, NETWORK, REACH.halo, stride)
+    assert float((found - expected).abs().max()) <= 1e-4
+
+
+def test_seams_show_when_the_halo_is_a_stride_short(tmp_path):
+    """The test above can fail: one stride less than the receptive field is not enough."""
+    array = landscape(120, 100)
+    path = write(tmp_path / "scene.tif", array)
+    grid = Grid(Window(0, 0, 120, 100), 16, 16, REACH.halo - REACH.stride, REACH.stride)
+    difference = (stitched(path, NETWORK, grid) - one_window(array, NETWORK, REACH.halo, REACH.stride)).abs()
+    assert float(difference.max()) > 1e-4
+
+
+def test_seams_show_when_windows_start_off_the_stride(tmp_path):
+    """The test above can fail: an origin off by one pixel breaks it even with a larger halo."""
+    array = landscape(120, 100)
+    path = write(tmp_path / "scene.tif", array)
+    # A grid of stride 1 allows what the real one forbids: cores of 17 pixels, so windows at odd origins.
+    grid = Grid(Window(0, 0, 120, 100), 17, 17, 4 * REACH.halo + 1, 1)
+    difference = []
+    scene = load_scene(path)
+    dataset = SceneDataset([scene], [MEAN] * BANDS, [STD] * BANDS)
+    expected = one_window(array, NETWORK, REACH.halo, REACH.stride)
+    for tile in grid.tiles():
+        side = round_up(tile.window.height, REACH.stride)
+        window = Window(tile.window.row, tile.window.col, side, side)
+        logits = predict_logits(NETWORK, dataset[dataset.query(0, window)]["image"], "cpu", "fp32")
+        rows, cols = tile.core.within(window)
+        difference.append((logits[:, rows, cols] - expected[:, *tile.core.within(scene.extent)]).abs().max())
+    assert float(max(difference)) > 1e-3
+
+
+def predicted(tmp_path, scene, model, name, **how):
+    out, share = tmp_path / f"{name}.tif", tmp_path / f"{name}_confidence.tif"
+    result = predict(scene, model, out, confidence=share, **how)
+    with rasterio.open(out) as classes, rasterio.open(share) as confidence:
+        return classes.read(1), confidence.read(1), result
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    make_model(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def holed_scene(tmp_path_factory):
+    """A scene with a slanted nodata collar and a hole, its side no multiple of anything."""
+    array = landscape(203, 157)
+    rows, cols = np.mgrid[:203, :157]
+    array[:, (cols > 110 + rows // 8) | ((rows - 60) ** 2 + (cols - 40) ** 2 < 90)] = 0
+    return write(tmp_path_factory.mktemp("scene") / "holed.tif", array, nodata=0)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"tile_size": 1},
+        {"tile_size": 33},
+        {"tile_size": 90, "window_size": 72},
+        {"tile_size": 64, "workers": 2, "window_size": 80},
+        {"tile_size": 40, "window_size": 128, "halo": 40},
+    ],
+)
+def test_rasters_do_not_depend_on_blocks_windows_or_workers(tmp_path, holed_scene, model, how):
+    """Class raster and confidences are the same whatever the tile size, the window size and the workers."""
+    classes, confidence, _ = predicted(tmp_path, holed_scene, model, "whole")
+    tiled, tiled_confidence, result = predicted(tmp_path, holed_scene, model, "tiled", **how)
+    np.testing.assert_array_equal(tiled, classes)
+    # Another window size may round a probability to the neighbouring level, never by more.
+    assert np.abs(tiled_confidence.astype(int) - confidence).max() <= (1 if "window_size" in how else 0)
+    assert result.blocks >= 1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_blocks_change_no_bit_in_any_precision(tmp_path, holed_scene, model, precision):
+    """On one lattice of windows the blocks, the workers and their order change no bit, in reduced precision too."""
+    how = {"window_size": 80, "precision": precision}
+    classes, confidence, _ = predicted(tmp_path, holed_scene, model, "a", tile_size=1000, **how)
+    tiled, tiled_confidence, _ = predicted(tmp_path, holed_scene, model, "b", tile_size=50, **how)
+    np.testing.assert_array_equal(tiled, classes)
+    np.testing.assert_array_equal(tiled_confidence, confidence)
+
+
+def test_a_box_gives_the_crop_of_the_whole(tmp_path, holed_scene, model):
+    """--bbox changes which pixels are asked for, not what they are, nor where."""
+    whole, confidence, _ = predicted(tmp_path, holed_scene, model, "whole", window_size=80, tile_size=40)
+    box = (399960 + 10 * 37, 4900020 - 10 * 151, 399960 + 10 * 120, 4900020 - 10 * 29)
+    part, part_confidence, _ = predicted(tmp_path, holed_scene, model, "part", bbox=box, window_size=80, tile_size=40)
+    np.testing.assert_array_equal(part, whole[29:151, 37:120])
+    np.testing.assert_array_equal(part_confidence, confidence[29:151, 37:120])
+    with rasterio.open(tmp_path / "part.tif") as dataset:
+        assert dataset.transform == Affine(10, 0, 399960 + 370, 0, -10, 4900020 - 290)
+
+
+def test_the_raster_is_the_scene_s_and_nodata_stays_nodata(tmp_path, holed_scene, model):
+    """CRS, transform, shape and nodata are the scene's; names and colours the model's; the file is a valid COG."""
+    classes, confidence, result = predicted(tmp_path, holed_scene, model, "whole")
+    with rasterio.open(holed_scene) as scene, rasterio.open(tmp_path / "whole.tif") as raster:
+        assert (raster.crs, raster.transform, raster.shape) == (scene.crs, scene.transform, scene.shape)
+        assert raster.nodata == 255
+        valid = scene.dataset_mask() > 0
+        assert raster.colormap(1)[254][:3] == CLASSES[2].rgb
+    np.testing.assert_array_equal(classes != 255, valid)
+    np.testing.assert_array_equal(confidence != 255, valid)
+    assert set(np.unique(classes[valid])) <= {item.value for item in CLASSES}
+    assert result.valid == valid.sum() == sum(count for _, count in result.class_pixels)
+    for name in ("whole", "whole_confidence"):
+        assert cog_validate(tmp_path / f"{name}.tif", strict=True, quiet=True)[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "whole.tif", "whole.tif.aux.xml", "whole_confidence.tif",
+    ]  # fmt: skip
+
+
+def test_a_constant_scene_gives_a_constant_raster(tmp_path, model):
+    """No window edge, no scene edge and no tile shows where there is nothing to see."""
+    path = write(tmp_path / "flat.tif", np.full((BANDS, 91, 133), 77, np.uint8))
+    classes, confidence, _ = predicted(tmp_path, path, model, "flat", tile_size=32, window_size=64)
+    assert len(np.unique(classes)) == 1
+    # Zero padding within the network ends at the window's edge, and so outside the core: every pixel sees the same.
+    assert np.ptp(confidence) <= 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 97), (61, 1), (3, 5)])
+def test_tiny_scenes(tmp_path, model, shape):
+    """One pixel, one row and one column are scenes like any other."""
+    path = write(tmp_path / "tiny.tif", landscape(*shape))
+    classes, _, result = predicted(tmp_path, path, model, "tiny", tile_size=16)
+    assert classes.shape == shape
+    assert result.valid == shape[0] * shape[1]
+
+
+def test_a_scene_without_a_valid_pixel_is_never_predicted(tmp_path, model):
+    """Windows of nodata do not go through the network."""
+    path = write(tmp_path / "void.tif", np.zeros((BANDS, 150, 70), np.uint8), nodata=0)
+    classes, _, result = predicted(tmp_path, path, model, "void", window_size=80)
+    assert (classes == 255).all()
+    assert (result.windows, result.valid) == (0, 0)
+    assert result.skipped > 0
+
+
+@pytest.mark.parametrize(
+    ("transform", "crs"),
+    [(Affine.identity(), None), (Affine(10, 0, 0, 0, 10, 0), "EPSG:32633"), (Affine(8, 6, 5, 6, -8, 9), "EPSG:32633")],
+    ids=["no georeference", "south-up", "rotated"],
+)
+def test_the_pixels_do_not_depend_on_the_georeference(tmp_path, model, transform, crs):
+    """Scenes without a CRS, south-up and rotated ones are predicted in pixel coordinates, and keep their transform."""
+    array = landscape(90, 70)
+    plain, _, _ = predicted(tmp_path, write(tmp_path / "a.tif", array), model, "plain", tile_size=32, window_size=80)
+    path = write(tmp_path / "b.tif", array, transform=transform, crs=crs)
+    other, _, _ = predicted(tmp_path, path, model, "other", tile_size=32, window_size=80)
+    np.testing.assert_array_equal(other, plain)
+    with rasterio.open(tmp_path / "other.tif") as dataset:
+        assert dataset.transform == transform
+
+
+def test_an_interrupted_run_resumes_and_counts_what_it_did_not_do_again(tmp_path, holed_scene, model):
+    """After a failure in mid-run the finished blocks stay, and the second run does only the others."""
+
+    class Interruption(Exception):
+        """Stands for Ctrl-C."""
+
+    def stop_after(done, _blocks):
+        if done == 5:
+            raise Interruption
+
+    how = {"tile_size": 32, "window_size": 80, "confidence": tmp_path / "f.tif"}
+    with pytest.raises(Interruption):
+        predict(holed_scene, model, tmp_path / "c.tif", progress=stop_after, **how)
+    assert not (tmp_path / "c.tif").exists()
+    records = len(list((tmp_path / "c.tif.tiles" / "done").glob("*.json")))
+    result = predict(holed_scene, model, tmp_path / "c.tif", **how)
+    assert records >= 5
+    assert result.resumed >= 5
+    whole, _, fresh = predicted(tmp_path, holed_scene, model, "whole", window_size=80)
+    with rasterio.open(tmp_path / "c.tif") as dataset:
+        np.testing.assert_array_equal(dataset.read(1), whole)
+    assert (result.valid, result.class_pixels, result.windows) == (fresh.valid, fresh.class_pixels, fresh.windows)
+    assert not (tmp_path / "c.tif.tiles").exists()
+
+
+def test_unfinished_work_of_another_model_is_refused_not_mixed(tmp_path, holed_scene, model):
+    """A tile store is bound to what its pixels depend on; --overwrite starts anew."""
+
+    def stop(done, _blocks):
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(holed_scene, model, tmp_path / "c.tif", tile_size=32, window_size=80, progress=stop)
+    make_model(tmp_path / "other.safetensors", width=5)
+    with pytest.raises(OutputError, match=r"differs in model;.*--overwrite"):
+        predict(holed_scene, tmp_path / "other.safetensors", tmp_path / "c.tif", tile_size=32, window_size=80)
+    how = {"tile_size": 32, "window_size": 80, "overwrite": True}
+    result = predict(holed_scene, tmp_path / "other.safetensors", tmp_path / "c.tif", **how)
+    assert result.resumed == 0
+
+
+def test_a_running_scheduler_gives_the_same_raster(tmp_path, holed_scene, model):
+    """A scheduler and two worker processes of their own, joined by address, do what the embedded cluster does."""
+    file = tmp_path / "scheduler.json"
+    dask = [sys.executable, "-m", "distributed.cli"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    commands = [
+        [*dask[:2], "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)],
+        *[
+            [*dask[:2], "distributed.cli.dask_worker", "--scheduler-file", str(file), "--nworkers", "1", "--nthreads", "1",
+             "--no-dashboard", "--no-nanny", "--local-directory", str(tmp_path / f"worker{number}")]
+            for number in range(2)
+        ],
+    ]  # fmt: skip
+    processes = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for command in commands
+    ]
+    try:
+        from distributed import Client
+
+        for _ in range(300):
+            if file.exists() and file.stat().st_size:
+                break
+            processes[0].poll()
+            import time
+
+            time.sleep(0.1)
+        with Client(scheduler_file=str(file), timeout="30s") as client:
+            client.wait_for_workers(2, timeout=60)
+            address = client.scheduler.address
+        how = {"tile_size": 32, "window_size": 80}
+        far, far_confidence, _ = predicted(tmp_path, holed_scene, model, "far", scheduler=address, **how)
+        near, near_confidence, _ = predicted(tmp_path, holed_scene, model, "near", **how)
+        np.testing.assert_array_equal(far, near)
+        np.testing.assert_array_equal(far_confidence, near_confidence)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_no_scheduler_is_one_sentence(tmp_path, holed_scene, model, monkeypatch):
+    """An address where nobody answers is an error that names it."""
+    monkeypatch.setattr("geounet.cluster._TIMEOUT", "1s")
+    with pytest.raises(GeounetError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1 "):
+        predict(holed_scene, model, tmp_path / "c.tif", scheduler="tcp://127.0.0.1:1")
+
+
+def test_a_model_that_sees_its_whole_window_is_told_apart(tmp_path, holed_scene, caplog):
+    """Squeeze-excite pools over the window: no halo covers it, and the log and the raster's tags say so."""
+    model = tmp_path / "pooling.safetensors"
+    card = make_model(model, norm="group")
+    assert card.halo is None
+    predict(holed_scene, model, tmp_path / "c.tif")
+    assert "the tiling may show" in caplog.text
+    with rasterio.open(tmp_path / "c.tif") as dataset:
+        assert dataset.tags()["TILING"].startswith("approximate")
+
+
+def test_scenes_that_do_not_fit_are_refused_with_the_numbers(tmp_path, model):
+    """Number of bands, resolution and range of values: what was expected, what was found, what to do."""
+    three = write(tmp_path / "three.tif", landscape(40, 40, bands=3))
+    with pytest.raises(SceneError, match=r"has 3 band\(s\).*the model reads 2 .*--bands 1,2"):
+        predict(three, model, tmp_path / "c.tif")
+    predict(three, model, tmp_path / "c.tif", bands=(3, 1))
+    coarse = write(tmp_path / "coarse.tif", landscape(40, 40), transform=Affine(30, 0, 5e5, 0, -30, 5e6))
+    with pytest.raises(SceneError, match=r"pixels of 30 m, but the model was trained on 10 m"):
+        predict(coarse, model, tmp_path / "d.tif")
+    bright = write(tmp_path / "bright.tif", landscape(40, 40).astype(np.uint16) * 100)
+    with pytest.raises(SceneError, match=r"uint16.* times as wide"):
+        predict(bright, model, tmp_path / "d.tif")
+    assert not (tmp_path / "d.tif").exists()
+
+
+def test_a_window_without_room_for_a_core_is_refused(model, holed_scene):
+    """The smallest window that works is named."""
+    card = load_model(model)[1]
+    with pytest.raises(ModelError, match=rf"give at least {2 * card.halo + card.stride}"):
+        plan_prediction(load_scene(holed_scene), card, window_size=2 * card.halo)
+
+
+def test_a_damaged_scene_leaves_no_raster(tmp_path, model):
+    """A file cut off in its pixels fails with the place of the damage, and nothing stands under the output's name."""
+    whole = write(tmp_path / "whole.tif", landscape(300, 300))
+    cut = tmp_path / "cut.tif"
+    cut.write_bytes(whole.read_bytes()[:90_000])
+    with pytest.raises(SceneError, match=r"cut\.tif"):
+        predict(cut, model, tmp_path / "c.tif")
+    assert not (tmp_path / "c.tif").exists()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "bands"),
+    [("naip_three_years", 4), ("austria_two_dates/inference-img.tif", 8)],
+)
+def test_real_scenes_keep_their_georeference_and_nodata(tmp_path, name, bands):
+    """Real scenes through an untrained model: CRS, transform and shape are the scene's, nodata stays nodata."""
+    if "GEOUNET_DATA" not in os.environ:
+        pytest.skip("GEOUNET_DATA is not set")
+    place = Path(os.environ["GEOUNET_DATA"], name)
+    for scene in sorted(place.glob("*.tif")) if place.is_dir() else [place]:
+        with rasterio.open(scene) as source:
+            model = tmp_path / "model.safetensors"
+            make_model(model, bands, dtype=source.dtypes[0], std=800 if bands == 8 else 40, resolution=None)
+            classes, _, _ = predicted(tmp_path, scene, model, scene.stem, tile_size=256)
+            with rasterio.open(tmp_path / f"{scene.stem}.tif") as raster:
+                assert (raster.crs, raster.transform, raster.shape) == (source.crs, source.transform, source.shape)
+            np.testing.assert_array_equal(classes != 255, source.dataset_mask() > 0)
+        assert cog_validate(tmp_path / f"{scene.stem}.tif", quiet=True)[0]
