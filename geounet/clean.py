@@ -107,10 +107,10 @@ def disk(radius: int) -> NDArray[np.int64]:
 def open_classes(classes: Classes, radius: int) -> Classes:
     """Morphological opening of every class with a disk.
 
-    A pixel stays if some disk of this radius holds it and no other class; nodata, and what lies beyond the array,
-    fits into any disk, so that the edge of the data removes nothing. A pixel that does not stay takes the class of
-    the nearest pixel that does, within twice the radius: of equally near ones the lowest class. Where there is none
-    it keeps its class.
+    A pixel stays if some disk of this radius, centred on a valid pixel, holds it and no other class; nodata, and what
+    lies beyond the array, are no class, so the edge of the data removes nothing. A pixel that does not stay takes the
+    class of the nearest pixel that does, within twice the radius: of equally near ones the lowest class. Where there
+    is none it keeps its class.
 
     Args:
         classes: `(height, width)`, 255 for nodata.
@@ -119,45 +119,42 @@ def open_classes(classes: Classes, radius: int) -> Classes:
     if radius == 0:
         return classes
     steps = disk(radius)
-    padded = np.pad(classes, radius, constant_values=NODATA)
-    stays = _staying(classes, _uniform(padded, steps), steps, radius)
+    stays = _staying(classes, _uniform(classes, steps), steps)
     return np.asarray(_adopt(classes, stays, disk(_REACH * radius)))
 
 
 @numba.njit(cache=True, nogil=True)
 def _uniform(classes, steps):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """The only class in the disk around each pixel, nodata where there are several or none."""
+    """The only class in the disk around each valid pixel, nodata where there are several."""
     height, width = classes.shape
     uniform = np.full((height, width), NODATA, np.uint8)
     for row in range(height):
         for col in range(width):
-            only = np.uint8(NODATA)
-            for step in range(steps.shape[0]):
+            only = classes[row, col]
+            for step in range(steps.shape[0] if only != NODATA else 0):
                 near_row, near_col = row + steps[step, 0], col + steps[step, 1]
                 if near_row < 0 or near_col < 0 or near_row >= height or near_col >= width:
                     continue
                 near = classes[near_row, near_col]
                 if near != NODATA and near != only:  # noqa: PLR1714 - numba
-                    if only != NODATA:
-                        only = np.uint8(NODATA)
-                        break
-                    only = near
+                    only = np.uint8(NODATA)
+                    break
             uniform[row, col] = only
     return uniform
 
 
 @numba.njit(cache=True, nogil=True)
-def _staying(classes, uniform, steps, radius):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Whether a pixel's class is the only one of some disk that holds it; `uniform` is wider by the radius."""
+def _staying(classes, uniform, steps):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Whether a pixel's class is the only one of some disk that holds it."""
     height, width = classes.shape
     stays = np.zeros((height, width), np.bool_)
     for row in range(height):
         for col in range(width):
             value = classes[row, col]
             for step in range(steps.shape[0]):
-                if value == NODATA:
-                    break
-                if uniform[row + radius + steps[step, 0], col + radius + steps[step, 1]] == value:
+                near_row, near_col = row + steps[step, 0], col + steps[step, 1]
+                inside = 0 <= near_row < height and 0 <= near_col < width
+                if value != NODATA and inside and uniform[near_row, near_col] == value:
                     stays[row, col] = True
                     break
     return stays
@@ -251,11 +248,15 @@ def _classes_near(bits, steps):  # type: ignore[no-untyped-def]  # noqa: ANN001,
 def sieve(classes: Classes, size: int) -> Classes:
     """Give components (4-connected) of fewer than `size` pixels to their largest neighbour: GDAL's sieve filter.
 
+    A component all of whose neighbours are smaller than `size` as well stays.
+
     Args:
         classes: `(height, width)`, the whole raster; 255 for nodata, which is no neighbour.
         size: in pixels; 0 or 1 changes nothing.
     """
     valid = classes != NODATA
+    # GDAL wants fewer pixels than the raster has; where all components are smaller, none changes.
+    size = min(size, classes.size - 1)
     if size <= 1 or not valid.any():
         return classes
     sieved: Classes = rasterio.features.sieve(classes, size, mask=valid, connectivity=4)
@@ -298,7 +299,7 @@ def _surroundings(labels, classes, count):  # type: ignore[no-untyped-def]  # no
                     if labels[near_row, near_col] == label:
                         continue
                     near = classes[near_row, near_col]
-                other = around[label] != NODATA and around[label] != near  # noqa: PLR1714 - numba
+                other = around[label] != NODATA and around[label] != near
                 if near == NODATA or other:
                     enclosed[label] = False
                 around[label] = near

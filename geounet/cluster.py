@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ def connect(scheduler: str = "local", workers: int = 1) -> Iterator[Client]:
         with _join(scheduler) as client:
             yield client
         return
-    logging.getLogger("distributed").setLevel(logging.ERROR)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     cluster = LocalCluster(
         n_workers=workers,
         threads_per_worker=1,
@@ -65,16 +66,30 @@ def _join(scheduler: str) -> Client:
 def map_unordered(client: Client, function: Callable[..., Any], items: Sequence[Any]) -> Iterator[Any]:
     """The results of `function(item)`, as they come; the first failure ends it and cancels the rest.
 
-    A block whose worker died runs again elsewhere.
+    An item whose worker died, or that failed for a reason we do not know, runs again; what we know to be wrong with the
+    input does not.
+
+    Raises:
+        GeounetError: the function raised it.
     """
     from distributed import as_completed
 
-    futures = client.map(function, items, retries=_RETRIES, pure=False)
+    futures = client.map(partial(_attempt, function), items, retries=_RETRIES, pure=False)
     try:
         for _future, result in as_completed(futures, with_results=True):
+            if isinstance(result, GeounetError):
+                raise result
             yield result
     finally:
         client.cancel(futures)
+
+
+def _attempt(function: Callable[..., Any], item: Any) -> Any:
+    """The result, or the error as a value: without its cause, which may not survive the journey."""
+    try:
+        return function(item)
+    except GeounetError as error:
+        return type(error)(*error.args)
 
 
 def threads_per_worker(client: Client) -> int:

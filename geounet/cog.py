@@ -73,7 +73,7 @@ def write_cog(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Window,
     """
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-            plain, cog = Path(folder, "plain.tif"), Path(folder, path.name)
+            plain, cog = Path(folder, f"{path.name}.plain"), Path(folder, path.name)
             _write_plain(plain, profile, pieces)
             _copy_to_cog(plain, cog)
             sidecar = Path(f"{path}.aux.xml")

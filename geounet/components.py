@@ -72,15 +72,23 @@ def summarize(labels: Labels, classes: NDArray[np.uint8], core: Window, raster_w
         raster_width: columns of the whole raster.
     """
     first = _first_pixels(labels, int(labels.max(initial=0)))
-    on_border = np.ones(labels.shape, np.bool_)
-    on_border[1:-1, 1:-1] = False
-    rows, cols = np.nonzero(on_border)
+    rows, cols = _border(*labels.shape)
     return TileComponents(
         first_places=_places(first // core.width, first % core.width, core, raster_width),
         border_places=_places(rows, cols, core, raster_width),
         border_labels=labels[rows, cols],
         border_classes=classes[rows, cols],
     )
+
+
+def _border(height: int, width: int) -> tuple[Integers, Integers]:
+    """Rows and columns of the outermost pixels, in raster order."""
+    across, down = np.arange(width), np.arange(1, height - 1)
+    sides = np.unique([0, width - 1])
+    last = [] if height == 1 else [np.full(width, height - 1)]
+    rows = [np.zeros(width, np.int64), np.repeat(down, sides.size), *last]
+    cols = [across, np.tile(sides, down.size), *([across] if last else [])]
+    return np.concatenate(rows), np.concatenate(cols)
 
 
 def _places(rows: Integers, cols: Integers, core: Window, raster_width: int) -> Integers:

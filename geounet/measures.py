@@ -118,7 +118,8 @@ def _pieces(lengths: Floats) -> Integers:
     """
     wanted = np.maximum(np.sqrt(12.5 * lengths), lengths)
     # Coordinates far beyond the CRS's domain must not ask for endless pieces.
-    return np.ceil(np.clip(wanted, 1, 10_000)).astype(np.int64)
+    pieces: Integers = np.ceil(np.clip(wanted, 1, 10_000)).astype(np.int64)
+    return pieces
 
 
 def _rings_of(ring: Integers) -> tuple[Integers, Integers]:

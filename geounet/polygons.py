@@ -118,8 +118,22 @@ def outline_tile(
         raster_width: columns of the whole raster.
     """
     lines = Lines(*_trace(classes, labels, core.row, core.col, raster_width))
-    closed = lines.first_edges == lines.next_edges
-    return TileOutlines(_split(_take(lines, np.flatnonzero(closed))), _take(lines, np.flatnonzero(~closed)))
+    arcs = int((lines.first_edges != lines.next_edges).sum())
+    return TileOutlines(_split(_section(lines, arcs, lines.labels.size)), _section(lines, 0, arcs))
+
+
+def _section(lines: Lines, start: int, stop: int) -> Lines:
+    first, last = lines.offsets[start], lines.offsets[stop]
+    return Lines(
+        # A copy, so that the part does not keep the whole.
+        vertices=lines.vertices[first:last].copy(),
+        saddles=lines.saddles[first:last].copy(),
+        offsets=lines.offsets[start : stop + 1] - first,
+        labels=lines.labels[start:stop],
+        classes=lines.classes[start:stop],
+        first_edges=lines.first_edges[start:stop],
+        next_edges=lines.next_edges[start:stop],
+    )
 
 
 def _take(lines: Lines, wanted: Integers) -> Lines:
@@ -291,13 +305,17 @@ def _split_lines(vertices, saddles, offsets):  # type: ignore[no-untyped-def]  #
     most = offsets.size - 1 + saddles.sum() // 2
     out, out_offsets = np.empty_like(vertices), np.zeros(most + 1, np.int64)
     sources, areas = np.empty(most, np.int64), np.empty(most, np.int64)
-    stack = np.empty(vertices.shape[0], np.int64)
+    everyone, stack = np.arange(vertices.shape[0]), np.empty(vertices.shape[0], np.int64)
     partners = np.full(vertices.shape[0], -1, np.int64)
     rings = 0
     for line in range(offsets.size - 1):
-        depth = 0
-        _pair_saddles(vertices, saddles, offsets[line], offsets[line + 1], partners)
-        for at in range(offsets[line], offsets[line + 1]):
+        start, stop, depth = offsets[line], offsets[line + 1], 0
+        if not _pair_saddles(vertices, saddles, start, stop, partners):
+            sources[rings] = line
+            areas[rings] = _put_ring(vertices, everyone[start:stop], out, out_offsets, rings)
+            rings += 1
+            continue
+        for at in range(start, stop):
             if 0 <= partners[at] < at:
                 # Back at a point: what lies between is a ring of its own.
                 loop = depth
@@ -316,35 +334,42 @@ def _split_lines(vertices, saddles, offsets):  # type: ignore[no-untyped-def]  #
 
 @numba.njit(cache=True, nogil=True)
 def _pair_saddles(vertices, saddles, start, stop, partners):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Note for each saddle that a line comes through twice its other passage."""
+    """Note for each saddle that a line comes through twice its other passage; whether there is any."""
+    count = 0
+    for at in range(start, stop):
+        count += saddles[at]
+    if count < 2:  # noqa: PLR2004 - a pair
+        return False
     places = start + np.flatnonzero(saddles[start:stop])
-    if places.size < 2:  # noqa: PLR2004 - a pair
-        return
+    paired = False
     keys = vertices[places, 0] * np.int64(1 << 32) + vertices[places, 1]
     order = np.argsort(keys)
     for rank in range(1, order.size):
         if keys[order[rank]] == keys[order[rank - 1]]:
             here, there = places[order[rank]], places[order[rank - 1]]
             partners[here], partners[there] = there, here
+            paired = True
+    return paired
 
 
 @numba.njit(cache=True, nogil=True)
 def _put_ring(vertices, members, out, offsets, ring):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Write a ring from its smallest vertex on and return its signed area in pixels."""
     size, start = members.size, 0
+    first_row, first_col = vertices[members[0], 0], vertices[members[0], 1]
     for at in range(1, size):
-        here, best = vertices[members[at]], vertices[members[start]]
-        if here[0] < best[0] or (here[0] == best[0] and here[1] < best[1]):
-            start = at
+        row, col = vertices[members[at], 0], vertices[members[at], 1]
+        if row < first_row or (row == first_row and col < first_col):
+            start, first_row, first_col = at, row, col
     double_area = np.int64(0)
     base = offsets[ring]
-    row, col = np.int64(vertices[members[start - 1], 0]), np.int64(vertices[members[start - 1], 1])
+    last_row, last_col = np.int64(vertices[members[start - 1], 0]), np.int64(vertices[members[start - 1], 1])
     for at in range(size):
         source = members[start + at if start + at < size else start + at - size]
         next_row, next_col = np.int64(vertices[source, 0]), np.int64(vertices[source, 1])
-        double_area += col * next_row - next_col * row
-        row, col = next_row, next_col
-        out[base + at, 0], out[base + at, 1] = row, col
+        double_area += last_col * next_row - next_col * last_row
+        last_row, last_col = next_row, next_col
+        out[base + at, 0], out[base + at, 1] = next_row, next_col
     offsets[ring + 1] = base + size
     return double_area // 2
 

@@ -42,6 +42,26 @@ _UNBOUNDED_HALO = 128
 
 
 @dataclass(frozen=True, slots=True)
+class Engine:
+    """How to run; nothing here changes a pixel but `precision`, and by rounding the window and the device."""
+
+    tile_size: int = 2048
+    """Side of a block in pixels, what a worker takes at once; rounded up to whole cores."""
+    window_size: int | None = None
+    """Side of what the network sees at once, halo included; None for a core of 1024, or the scene if it is smaller."""
+    halo: int | None = None
+    """Pixels around a core, rounded up to the stride; None for the receptive field."""
+    device: str = "auto"
+    """See :func:`geounet.devices.pick_device`."""
+    precision: str = "fp32"
+    """A key of :data:`geounet.devices.PRECISIONS`."""
+    scheduler: str = "local"
+    """See :func:`geounet.cluster.connect`."""
+    workers: int = 1
+    """See :func:`geounet.cluster.connect`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a prediction will do, before it does it."""
 
@@ -82,22 +102,14 @@ class Prediction:
 
 
 def plan_prediction(
-    scene: Scene,
-    card: ModelCard,
-    *,
-    tile_size: int = 2048,
-    window_size: int | None = None,
-    halo: int | None = None,
-    bbox: tuple[float, float, float, float] | None = None,
+    scene: Scene, card: ModelCard, engine: Engine, bbox: tuple[float, float, float, float] | None = None
 ) -> Plan:
     """Lay the lattice and group its windows into blocks.
 
     Args:
         scene: what is read.
         card: the model.
-        tile_size: side of a block in pixels, rounded up to whole cores; it changes no pixel.
-        window_size: side of a window in pixels, halo included; by default for a core of 1024 or the scene.
-        halo: pixels around a core; by default the receptive field. Rounded up to the stride.
+        engine: its tile size, window size and halo.
         bbox: minimum x, minimum y, maximum x, maximum y in the scene's CRS; the lattice stays the scene's.
 
     Raises:
@@ -106,19 +118,20 @@ def plan_prediction(
     """
     stride = card.stride
     full = round_up(_UNBOUNDED_HALO, stride) if card.halo is None else card.halo
-    margin = full if halo is None else round_up(halo, stride)
-    core = round_up(_CORE, stride) if window_size is None else (window_size - 2 * margin) // stride * stride
+    halo = full if engine.halo is None else round_up(engine.halo, stride)
+    size = engine.window_size
+    core = round_up(_CORE, stride) if size is None else (size - 2 * halo) // stride * stride
     if core < stride:
         raise ModelError(
-            f"a window of {window_size} pixels has no room for a halo of {margin} on each side and a core of {stride}; "
-            f"give at least {2 * margin + stride}"
+            f"a window of {size} pixels has no room for a halo of {halo} on each side and a core of {stride}; "
+            f"give at least {2 * halo + stride}"
         )
     region = scene.extent if bbox is None else window_of_bounds(scene, bbox)
     # A scene smaller than the core is one window; this depends on the scene alone, so not on the tiling.
-    height, width = (min(core, round_up(size, stride)) for size in (scene.height, scene.width))
-    grid = Grid(region, height, width, margin, stride)
-    exact = card.halo is not None and margin >= card.halo
-    return Plan(scene, card, grid, grid.blocks(tile_size), grid.block_shape(tile_size), exact)
+    height, width = (min(core, round_up(length, stride)) for length in (scene.height, scene.width))
+    grid = Grid(region, height, width, halo, stride)
+    exact = card.halo is not None and halo >= card.halo
+    return Plan(scene, card, grid, grid.blocks(engine.tile_size), grid.block_shape(engine.tile_size), exact)
 
 
 def predict(
@@ -128,21 +141,15 @@ def predict(
     *,
     confidence: Path | None = None,
     bands: Sequence[int] | None = None,
-    tile_size: int = 2048,
-    window_size: int | None = None,
-    halo: int | None = None,
     bbox: tuple[float, float, float, float] | None = None,
-    device: str = "auto",
-    precision: str = "fp32",
-    scheduler: str = "local",
-    workers: int = 1,
+    engine: Engine | None = None,
     overwrite: bool = False,
     progress: Progress = lambda _done, _all: None,
 ) -> Prediction:
     """Predict a scene into a class raster (COG) and, if wanted, a confidence raster.
 
-    Finished blocks stand in a tile store beside `out` (its name and `.tiles`) until the rasters are written; a run that
-    was interrupted goes on from there.
+    Finished blocks stand in a tile store beside `out` (its name and `.tiles`) until the rasters are written; a run
+    that was interrupted goes on from there.
 
     Args:
         path: the scene.
@@ -150,14 +157,8 @@ def predict(
         out: class raster: class values, 255 where nodata.
         confidence: probability of the class, stored as 0 to 254 with a scale of 1/254, 255 where nodata.
         bands: bands of the scene to read, from 1; see :func:`geounet.compatibility.scene_for_model`.
-        tile_size: see :func:`plan_prediction`.
-        window_size: see :func:`plan_prediction`.
-        halo: see :func:`plan_prediction`.
         bbox: see :func:`plan_prediction`.
-        device: see :func:`geounet.devices.pick_device`.
-        precision: a key of :data:`geounet.devices.PRECISIONS`.
-        scheduler: see :func:`geounet.cluster.connect`.
-        workers: see :func:`geounet.cluster.connect`.
+        engine: how to run.
         overwrite: replace outputs that exist, and start unfinished work anew.
         progress: called with the blocks done and the blocks in all.
 
@@ -165,52 +166,93 @@ def predict(
         GeounetError: a scene or model that cannot be used, or an output that cannot be written.
     """
     start = time.perf_counter()
-    for output in filter(None, (out, confidence)):
-        check_output(output, overwrite)
+    engine = engine or Engine()
+    _check_outputs(out, confidence, overwrite)
     card = read_card(model)
-    scene = scene_for_model(path, card, bands)
-    plan = plan_prediction(scene, card, tile_size=tile_size, window_size=window_size, halo=halo, bbox=bbox)
-    if not plan.exact:
-        _log.warning(
-            "the halo of %d px does not cover what this model sees (%s): the tiling may show",
-            plan.grid.halo,
-            "the whole window" if card.halo is None else f"{card.halo} px",
-        )
-    mark = fingerprint(model)
-    where = str(pick_device(device))
-    identity = _identity(plan, mark, where, precision)
-    place = out.with_name(f"{out.name}.tiles")
-    store = open_store(
-        place, plan.grid.region, plan.block_shape, ("classes", "confidence"), identity, restart=overwrite
-    )
-    records = {block: store.record(block) for block in plan.blocks}
-    finished = [record for record in records.values() if record]
-    missing = [block for block, record in records.items() if record is None]
-    progress(len(finished), len(plan.blocks))
-    resumed = len(finished)
-    if missing:
-        with connect(scheduler, workers) as client:
-            job = Job(scene, str(model.absolute()), mark, where, precision, threads_per_worker(client), store)
-            for record in map_unordered(client, partial(run_block, job), missing):
-                finished.append(record)
-                progress(len(finished), len(plan.blocks))
-    _gather(plan, store, out, confidence, _tags(plan, model, mark, precision))
+    plan = plan_prediction(scene_for_model(path, card, bands), card, engine, bbox)
+    _warn_of_seams(plan)
+    work = _Work(plan, model.absolute(), fingerprint(model), str(pick_device(engine.device)), engine)
+    store = _open_store(work, out, restart=overwrite)
+    records, resumed = _run_blocks(work, store, progress)
+    _gather(work, store, out, confidence)
     store.remove()
-    return _summary(plan, finished, resumed, time.perf_counter() - start)
+    return _summary(plan, records, resumed, time.perf_counter() - start)
 
 
-def _identity(plan: Plan, mark: str, device: str, precision: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A plan with all that its pixels depend on."""
+
+    plan: Plan
+    model: Path
+    fingerprint: str
+    device: str
+    engine: Engine
+
+
+def _check_outputs(out: Path, confidence: Path | None, overwrite: bool) -> None:
+    if confidence is not None and confidence.absolute() == out.absolute():
+        raise OutputError(f"class raster and confidence raster have the same name: {out}")
+    for path in filter(None, (out, confidence)):
+        check_output(path, overwrite)
+
+
+def _warn_of_seams(plan: Plan) -> None:
+    if not plan.exact:
+        seen = "the whole window" if plan.card.halo is None else f"{plan.card.halo} px"
+        _log.warning(
+            "the halo of %d px does not cover what this model sees (%s): the tiling may show", plan.grid.halo, seen
+        )
+
+
+def _open_store(work: _Work, out: Path, *, restart: bool) -> TileStore:
+    return open_store(
+        out.with_name(f"{out.name}.tiles"),
+        work.plan.grid.region,
+        work.plan.block_shape,
+        ("classes", "confidence"),
+        _identity(work),
+        restart=restart,
+    )
+
+
+def _run_blocks(work: _Work, store: TileStore, progress: Progress) -> tuple[list[BlockRecord], int]:
+    """The records of all blocks, and how many of them an earlier run had finished."""
+    blocks = work.plan.blocks
+    found = {block: store.record(block) for block in blocks}
+    records = [record for record in found.values() if record]
+    missing = [block for block, record in found.items() if record is None]
+    resumed = len(records)
+    progress(resumed, len(blocks))
+    if missing:
+        with connect(work.engine.scheduler, work.engine.workers) as client:
+            job = Job(
+                work.plan.scene,
+                str(work.model),
+                work.fingerprint,
+                work.device,
+                work.engine.precision,
+                threads_per_worker(client),
+                store,
+            )
+            for record in map_unordered(client, partial(run_block, job), missing):
+                records.append(record)
+                progress(len(records), len(blocks))
+    return records, resumed
+
+
+def _identity(work: _Work) -> dict[str, Any]:
     """All that the pixels depend on, and the layout of the store."""
-    region = plan.grid.region
+    plan, region = work.plan, work.plan.grid.region
     return {
         "scene": _file_identity(plan.scene.path),
         "bands": plan.scene.bands,
-        "model": mark,
+        "model": work.fingerprint,
         "window": [plan.grid.core_height, plan.grid.core_width, plan.grid.halo],
         "bbox": [region.row, region.col, region.height, region.width],
         "tile size": plan.block_shape,
-        "device": device.split(":", maxsplit=1)[0],
-        "precision": precision,
+        "device": work.device.partition(":")[0],
+        "precision": work.engine.precision,
         "version": version("geounet"),
     }
 
@@ -223,21 +265,22 @@ def _file_identity(path: str) -> list[Any]:
     return [str(Path(path).absolute()), status.st_size, status.st_mtime_ns]
 
 
-def _tags(plan: Plan, model: Path, mark: str, precision: str) -> dict[str, str]:
+def _tags(work: _Work) -> dict[str, str]:
+    grid = work.plan.grid
     return {
         "SOFTWARE": f"geounet {version('geounet')}",
-        "SCENE": Path(plan.scene.path).name,
-        "MODEL": json.dumps({"name": model.name, "sha256": mark}),
-        "PRECISION": precision,
-        "HALO": str(plan.grid.halo),
-        "WINDOW": f"{plan.grid.window_height} x {plan.grid.window_width}",
-        "TILING": "exact" if plan.exact else "approximate: the halo does not cover what the model sees",
+        "SCENE": Path(work.plan.scene.path).name,
+        "MODEL": json.dumps({"name": work.model.name, "sha256": work.fingerprint}),
+        "PRECISION": work.engine.precision,
+        "HALO": str(grid.halo),
+        "WINDOW": f"{grid.window_height} x {grid.window_width}",
+        "TILING": "exact" if work.plan.exact else "approximate: the halo does not cover what the model sees",
     }
 
 
-def _gather(plan: Plan, store: TileStore, out: Path, confidence: Path | None, tags: dict[str, str]) -> None:
+def _gather(work: _Work, store: TileStore, out: Path, confidence: Path | None) -> None:
     """The tile store's layers as COGs; the class raster last, so that where it stands the work is finished."""
-    region = plan.grid.region
+    plan, region = work.plan, work.plan.grid.region
     common = {
         "height": region.height,
         "width": region.width,
@@ -245,7 +288,7 @@ def _gather(plan: Plan, store: TileStore, out: Path, confidence: Path | None, ta
         "crs": plan.scene.crs,
         "dtype": "uint8",
         "nodata": NODATA,
-        "tags": tags,
+        "tags": _tags(work),
     }
     if confidence is not None:
         profile = RasterProfile(**common, names=("confidence",), scale=1 / CONFIDENCE_LEVELS)
@@ -266,14 +309,3 @@ def _summary(plan: Plan, records: Sequence[BlockRecord], resumed: int, seconds: 
         blocks=len(plan.blocks),
         seconds=seconds,
     )
-
-
-def check_outputs_differ(*paths: Path | None) -> None:
-    """Refuse two outputs of one name.
-
-    Raises:
-        OutputError: two are the same.
-    """
-    given = [path.absolute() for path in paths if path is not None]
-    if len(set(given)) < len(given):
-        raise OutputError(f"two outputs have the same name: {', '.join(map(str, given))}")

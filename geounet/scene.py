@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,7 +163,8 @@ def _open(path: str) -> Iterator[Any]:
         if local and not Path(path).exists():
             raise SceneError(f"{path} does not exist") from error
         raise SceneError(f"{path} is not a raster that GDAL can open: {_one_line(error)}") from error
-    with dataset:
+    # Closed by hand: rasterio's own context manager ties a dataset to the thread that opened it.
+    with closing(dataset):
         if not dataset.count:
             raise SceneError(f"{path} has no bands of its own; name one of its {len(dataset.subdatasets)} subdatasets")
         yield dataset

@@ -9,17 +9,13 @@ import click
 from . import options
 
 
-def _count(name: str, parameter: str, help_text: str) -> options.Decorator:
-    return options.option(name, parameter, type=click.IntRange(min=0), default=0, show_default=True, help=help_text)
-
-
 @click.command(short_help="Smooth and sieve a class raster.")
 @click.argument("raster", type=click.Path(path_type=Path))
 @options.out("Cleaned class raster (Cloud Optimized GeoTIFF).")
-@_count("--open", "open_radius", "Opening: remove what no disk of this radius (pixels) fits into; 0: none.")
-@_count("--close", "close_radius", "Closing: fill gaps no disk of this radius (pixels) fits into; 0: none.")
-@_count("--sieve", "sieve", "Give components of fewer pixels to their largest neighbour; 0: none.")
-@_count("--fill-holes", "fill_holes", "Fill holes of up to so many pixels; 0: none.")
+@options.open_radius
+@options.close_radius
+@options.sieve
+@options.fill_holes
 @options.tile_size
 @options.overwrite
 @options.common

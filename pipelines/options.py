@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,8 @@ verbose = option(
 def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """`-q/--quiet` and `-v/--verbose`, which every command has."""
     return quiet(verbose(function))
+
+
 device = option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 precision = option(
     "--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True,
@@ -116,7 +119,47 @@ halo = option(
 
 
 def engine(function: Callable[..., Any]) -> Callable[..., Any]:
-    """How a prediction is run: blocks, windows, device and workers."""
+    """How a prediction is run: the fields of :class:`geounet.predict.Engine`, handed on as `engine`."""
+    names = ("tile_size", "window_size", "halo", "device", "precision", "scheduler", "workers")
+
+    @functools.wraps(function)
+    def gathered(**given: Any) -> Any:
+        from geounet.predict import Engine
+
+        return function(engine=Engine(**{name: given.pop(name) for name in names}), **given)
+
+    wrapped: Callable[..., Any] = gathered
     for decorate in (workers, scheduler, precision, device, halo, window_size, tile_size):
-        function = decorate(function)
-    return function
+        wrapped = decorate(wrapped)
+    return wrapped
+
+
+def _count(name: str, parameter: str, help_text: str) -> Decorator:
+    return option(name, parameter, type=click.IntRange(min=0), default=0, show_default=True, help=help_text)
+
+
+open_radius = _count(
+    "--open", "open_radius", "Opening: remove what no disk of this radius (pixels) fits into; 0: none."
+)
+close_radius = _count(
+    "--close", "close_radius", "Closing: fill gaps no disk of this radius (pixels) fits into; 0: none."
+)
+sieve = _count("--sieve", "sieve", "Give components of fewer pixels to their largest neighbour; 0: none.")
+fill_holes = _count("--fill-holes", "fill_holes", "Fill holes of up to so many pixels; 0: none.")
+
+
+def cleaning(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The steps of :class:`geounet.clean.Cleaning`, handed on as `steps`; None where none is asked for."""
+    names = ("open_radius", "close_radius", "sieve", "fill_holes")
+
+    @functools.wraps(function)
+    def gathered(**given: Any) -> Any:
+        from geounet.clean import Cleaning
+
+        chosen = {name: given.pop(name) for name in names}
+        return function(steps=Cleaning(**chosen) if any(chosen.values()) else None, **given)
+
+    wrapped: Callable[..., Any] = gathered
+    for decorate in (fill_holes, sieve, close_radius, open_radius):
+        wrapped = decorate(wrapped)
+    return wrapped

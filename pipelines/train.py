@@ -11,7 +11,6 @@ import click
 from . import options
 
 if TYPE_CHECKING:
-
     from geounet.training import EpochResult
 
 _PATH = click.Path(path_type=Path)

@@ -8,10 +8,10 @@ import rasterio
 import rasterio.features
 import shapely
 from affine import Affine
-from geopandas.testing import assert_geodataframe_equal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pandas.testing import assert_frame_equal
 
 from geounet.components import join, label_tile, summarize
 from geounet.errors import LabelError, SceneError
@@ -191,6 +191,12 @@ def blobs():
     return classes
 
 
+def assert_same_frame(found, expected):
+    """Equal to the last bit, geometries included."""
+    assert_frame_equal(found.to_wkb(), expected.to_wkb(), check_exact=True)
+    assert found.crs == expected.crs
+
+
 @pytest.mark.parametrize("connectivity", [4, 8])
 def test_the_frame_is_the_same_for_every_tile_size(raster, blobs, connectivity):
     doubt = np.random.default_rng(6).integers(0, 256, blobs.shape).astype(np.uint8)
@@ -200,7 +206,7 @@ def test_the_frame_is_the_same_for_every_tile_size(raster, blobs, connectivity):
         for size in (1000, 1, 7, 16)
     ]
     for frame in frames[1:]:
-        assert_geodataframe_equal(frame, frames[0], check_exact=True)
+        assert_same_frame(frame, frames[0])
     assert frames[0].is_valid.all()
     shapes = rasterio.features.shapes(blobs, mask=blobs != 255, connectivity=connectivity)
     assert len(frames[0]) == len(list(shapes))
@@ -278,7 +284,7 @@ def test_a_minimum_area_needs_a_crs(raster):
 def test_areas_add_up_to_the_area_of_the_raster(raster, blobs, crs, transform):
     frame = polygon_frame(raster(blobs, crs=crs, transform=transform))
     valid = polygon_frame(raster(np.where(blobs == 255, 255, 0), "v.tif", dtype="uint8", crs=crs, transform=transform))
-    np.testing.assert_allclose(frame["area_ha"].sum(), valid["area_ha"].sum(), rtol=1e-8)
+    np.testing.assert_allclose(frame["area_ha"].sum(), valid["area_ha"].sum(), rtol=2e-7)
 
 
 def test_without_a_crs_there_are_pixel_coordinates_and_no_hectares(raster):
@@ -325,8 +331,8 @@ def test_crops_of_kansas_burn_back_to_every_pixel(data):
     with rasterio.open(path) as file:
         classes, transform = file.read(1), file.transform
     frame = polygon_frame(path, tile_size=300)
-    assert_geodataframe_equal(frame, polygon_frame(path), check_exact=True)
+    assert_same_frame(frame, polygon_frame(path))
     np.testing.assert_array_equal(burnt(frame.geometry, frame["class"], classes.shape, transform), classes)
     assert frame.is_valid.all()
-    assert frame["class"].nunique() == 34
+    assert set(frame["class"]) == set(np.unique(classes).tolist())
     np.testing.assert_allclose(frame["area_ha"].sum(), classes.size * 0.09, rtol=1e-6)

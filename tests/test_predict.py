@@ -13,6 +13,7 @@ import pytest
 import rasterio
 import torch
 from affine import Affine
+from distributed import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rio_cogeo import cog_validate
@@ -23,7 +24,7 @@ from geounet.inference import predict_logits
 from geounet.models.encoders import Architecture
 from geounet.models.model_file import load_model
 from geounet.models.receptive_field import probe_receptive_field
-from geounet.predict import plan_prediction, predict
+from geounet.predict import Engine, plan_prediction, predict
 from geounet.sampling import HaloGridGeoSampler, SceneDataset
 from geounet.scene import load_scene
 
@@ -79,7 +80,12 @@ REACH = probe_receptive_field(NETWORK, BANDS)
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.integers(1, 90), st.integers(1, 90), st.integers(1, 12), st.integers(1, 12), st.integers(0, 5), st.integers(0, 99)
+    st.integers(1, 90),
+    st.integers(1, 90),
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.integers(0, 5),
+    st.integers(0, 99),
 )
 def test_stitched_logits_equal_one_big_window(tmp_path, height, width, core_rows, core_cols, extra, seed):
     """For any scene shape, core and halo not below the receptive field: at most 1e-4 apart in float32."""
@@ -119,9 +125,15 @@ def test_seams_show_when_windows_start_off_the_stride(tmp_path):
     assert float(max(difference)) > 1e-3
 
 
+def run(scene, model, out, **how):
+    """`predict`, with the engine's fields among the keywords."""
+    fields = {name: how.pop(name) for name in Engine.__slots__ if name in how}
+    return predict(scene, model, out, engine=Engine(**fields), **how)
+
+
 def predicted(tmp_path, scene, model, name, **how):
     out, share = tmp_path / f"{name}.tif", tmp_path / f"{name}_confidence.tif"
-    result = predict(scene, model, out, confidence=share, **how)
+    result = run(scene, model, out, confidence=share, **how)
     with rasterio.open(out) as classes, rasterio.open(share) as confidence:
         return classes.read(1), confidence.read(1), result
 
@@ -204,7 +216,7 @@ def test_the_raster_is_the_scene_s_and_nodata_stays_nodata(tmp_path, holed_scene
 
 def test_a_constant_scene_gives_a_constant_raster(tmp_path, model):
     """No window edge, no scene edge and no tile shows where there is nothing to see."""
-    path = write(tmp_path / "flat.tif", np.full((BANDS, 91, 133), 77, np.uint8))
+    path = write(tmp_path / "constant.tif", np.full((BANDS, 91, 133), 77, np.uint8))
     classes, confidence, _ = predicted(tmp_path, path, model, "flat", tile_size=32, window_size=64)
     assert len(np.unique(classes)) == 1
     # Zero padding within the network ends at the window's edge, and so outside the core: every pixel sees the same.
@@ -214,7 +226,7 @@ def test_a_constant_scene_gives_a_constant_raster(tmp_path, model):
 @pytest.mark.parametrize("shape", [(1, 1), (1, 97), (61, 1), (3, 5)])
 def test_tiny_scenes(tmp_path, model, shape):
     """One pixel, one row and one column are scenes like any other."""
-    path = write(tmp_path / "tiny.tif", landscape(*shape))
+    path = write(tmp_path / "speck.tif", landscape(*shape))
     classes, _, result = predicted(tmp_path, path, model, "tiny", tile_size=16)
     assert classes.shape == shape
     assert result.valid == shape[0] * shape[1]
@@ -222,7 +234,7 @@ def test_tiny_scenes(tmp_path, model, shape):
 
 def test_a_scene_without_a_valid_pixel_is_never_predicted(tmp_path, model):
     """Windows of nodata do not go through the network."""
-    path = write(tmp_path / "void.tif", np.zeros((BANDS, 150, 70), np.uint8), nodata=0)
+    path = write(tmp_path / "collar.tif", np.zeros((BANDS, 150, 70), np.uint8), nodata=0)
     classes, _, result = predicted(tmp_path, path, model, "void", window_size=80)
     assert (classes == 255).all()
     assert (result.windows, result.valid) == (0, 0)
@@ -248,19 +260,19 @@ def test_the_pixels_do_not_depend_on_the_georeference(tmp_path, model, transform
 def test_an_interrupted_run_resumes_and_counts_what_it_did_not_do_again(tmp_path, holed_scene, model):
     """After a failure in mid-run the finished blocks stay, and the second run does only the others."""
 
-    class Interruption(Exception):
+    class InterruptionError(Exception):
         """Stands for Ctrl-C."""
 
     def stop_after(done, _blocks):
         if done == 5:
-            raise Interruption
+            raise InterruptionError
 
     how = {"tile_size": 32, "window_size": 80, "confidence": tmp_path / "f.tif"}
-    with pytest.raises(Interruption):
-        predict(holed_scene, model, tmp_path / "c.tif", progress=stop_after, **how)
+    with pytest.raises(InterruptionError):
+        run(holed_scene, model, tmp_path / "c.tif", progress=stop_after, **how)
     assert not (tmp_path / "c.tif").exists()
     records = len(list((tmp_path / "c.tif.tiles" / "done").glob("*.json")))
-    result = predict(holed_scene, model, tmp_path / "c.tif", **how)
+    result = run(holed_scene, model, tmp_path / "c.tif", **how)
     assert records >= 5
     assert result.resumed >= 5
     whole, _, fresh = predicted(tmp_path, holed_scene, model, "whole", window_size=80)
@@ -278,61 +290,53 @@ def test_unfinished_work_of_another_model_is_refused_not_mixed(tmp_path, holed_s
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        predict(holed_scene, model, tmp_path / "c.tif", tile_size=32, window_size=80, progress=stop)
+        run(holed_scene, model, tmp_path / "c.tif", tile_size=32, window_size=80, progress=stop)
     make_model(tmp_path / "other.safetensors", width=5)
     with pytest.raises(OutputError, match=r"differs in model;.*--overwrite"):
-        predict(holed_scene, tmp_path / "other.safetensors", tmp_path / "c.tif", tile_size=32, window_size=80)
+        run(holed_scene, tmp_path / "other.safetensors", tmp_path / "c.tif", tile_size=32, window_size=80)
     how = {"tile_size": 32, "window_size": 80, "overwrite": True}
-    result = predict(holed_scene, tmp_path / "other.safetensors", tmp_path / "c.tif", **how)
+    result = run(holed_scene, tmp_path / "other.safetensors", tmp_path / "c.tif", **how)
     assert result.resumed == 0
 
 
-def test_a_running_scheduler_gives_the_same_raster(tmp_path, holed_scene, model):
-    """A scheduler and two worker processes of their own, joined by address, do what the embedded cluster does."""
-    file = tmp_path / "scheduler.json"
-    dask = [sys.executable, "-m", "distributed.cli"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+@pytest.fixture
+def running_scheduler(tmp_path):
+    """The address of a scheduler with two workers, three processes of their own."""
+    file = str(tmp_path / "scheduler.json")
+    python = [sys.executable, "-m"]
+    worker = [*python, "distributed.cli.dask_worker", "--scheduler-file", file, "--nthreads", "1", "--no-nanny"]
     commands = [
-        [*dask[:2], "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)],
-        *[
-            [*dask[:2], "distributed.cli.dask_worker", "--scheduler-file", str(file), "--nworkers", "1", "--nthreads", "1",
-             "--no-dashboard", "--no-nanny", "--local-directory", str(tmp_path / f"worker{number}")]
-            for number in range(2)
-        ],
-    ]  # fmt: skip
-    processes = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for command in commands
+        [*python, "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", file],
+        *([*worker, "--no-dashboard", "--local-directory", str(tmp_path / name)] for name in ("one", "two")),
     ]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    processes = [subprocess.Popen(command, **quiet) for command in commands]
     try:
-        from distributed import Client
-
-        for _ in range(300):
-            if file.exists() and file.stat().st_size:
-                break
-            processes[0].poll()
-            import time
-
-            time.sleep(0.1)
-        with Client(scheduler_file=str(file), timeout="30s") as client:
+        with Client(scheduler_file=file, timeout="60s") as client:
             client.wait_for_workers(2, timeout=60)
             address = client.scheduler.address
-        how = {"tile_size": 32, "window_size": 80}
-        far, far_confidence, _ = predicted(tmp_path, holed_scene, model, "far", scheduler=address, **how)
-        near, near_confidence, _ = predicted(tmp_path, holed_scene, model, "near", **how)
-        np.testing.assert_array_equal(far, near)
-        np.testing.assert_array_equal(far_confidence, near_confidence)
+        yield address
     finally:
         for process in processes:
             process.kill()
             process.wait()
 
 
+def test_a_running_scheduler_gives_the_same_raster(tmp_path, holed_scene, model, running_scheduler):
+    """A scheduler and two worker processes joined by address do what the embedded cluster does."""
+    how = {"tile_size": 32, "window_size": 80}
+    far, far_confidence, result = predicted(tmp_path, holed_scene, model, "far", scheduler=running_scheduler, **how)
+    near, near_confidence, _ = predicted(tmp_path, holed_scene, model, "near", **how)
+    np.testing.assert_array_equal(far, near)
+    np.testing.assert_array_equal(far_confidence, near_confidence)
+    assert result.blocks > 10
+
+
 def test_no_scheduler_is_one_sentence(tmp_path, holed_scene, model, monkeypatch):
     """An address where nobody answers is an error that names it."""
     monkeypatch.setattr("geounet.cluster._TIMEOUT", "1s")
     with pytest.raises(GeounetError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1 "):
-        predict(holed_scene, model, tmp_path / "c.tif", scheduler="tcp://127.0.0.1:1")
+        run(holed_scene, model, tmp_path / "c.tif", scheduler="tcp://127.0.0.1:1")
 
 
 def test_a_model_that_sees_its_whole_window_is_told_apart(tmp_path, holed_scene, caplog):
@@ -340,7 +344,7 @@ def test_a_model_that_sees_its_whole_window_is_told_apart(tmp_path, holed_scene,
     model = tmp_path / "pooling.safetensors"
     card = make_model(model, norm="group")
     assert card.halo is None
-    predict(holed_scene, model, tmp_path / "c.tif")
+    run(holed_scene, model, tmp_path / "c.tif")
     assert "the tiling may show" in caplog.text
     with rasterio.open(tmp_path / "c.tif") as dataset:
         assert dataset.tags()["TILING"].startswith("approximate")
@@ -350,14 +354,14 @@ def test_scenes_that_do_not_fit_are_refused_with_the_numbers(tmp_path, model):
     """Number of bands, resolution and range of values: what was expected, what was found, what to do."""
     three = write(tmp_path / "three.tif", landscape(40, 40, bands=3))
     with pytest.raises(SceneError, match=r"has 3 band\(s\).*the model reads 2 .*--bands 1,2"):
-        predict(three, model, tmp_path / "c.tif")
-    predict(three, model, tmp_path / "c.tif", bands=(3, 1))
+        run(three, model, tmp_path / "c.tif")
+    run(three, model, tmp_path / "c.tif", bands=(3, 1))
     coarse = write(tmp_path / "coarse.tif", landscape(40, 40), transform=Affine(30, 0, 5e5, 0, -30, 5e6))
     with pytest.raises(SceneError, match=r"pixels of 30 m, but the model was trained on 10 m"):
-        predict(coarse, model, tmp_path / "d.tif")
+        run(coarse, model, tmp_path / "d.tif")
     bright = write(tmp_path / "bright.tif", landscape(40, 40).astype(np.uint16) * 100)
     with pytest.raises(SceneError, match=r"uint16.* times as wide"):
-        predict(bright, model, tmp_path / "d.tif")
+        run(bright, model, tmp_path / "d.tif")
     assert not (tmp_path / "d.tif").exists()
 
 
@@ -365,7 +369,7 @@ def test_a_window_without_room_for_a_core_is_refused(model, holed_scene):
     """The smallest window that works is named."""
     card = load_model(model)[1]
     with pytest.raises(ModelError, match=rf"give at least {2 * card.halo + card.stride}"):
-        plan_prediction(load_scene(holed_scene), card, window_size=2 * card.halo)
+        plan_prediction(load_scene(holed_scene), card, Engine(window_size=2 * card.halo))
 
 
 def test_a_damaged_scene_leaves_no_raster(tmp_path, model):
@@ -374,7 +378,7 @@ def test_a_damaged_scene_leaves_no_raster(tmp_path, model):
     cut = tmp_path / "cut.tif"
     cut.write_bytes(whole.read_bytes()[:90_000])
     with pytest.raises(SceneError, match=r"cut\.tif"):
-        predict(cut, model, tmp_path / "c.tif")
+        run(cut, model, tmp_path / "c.tif")
     assert not (tmp_path / "c.tif").exists()
 
 

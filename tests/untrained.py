@@ -45,7 +45,7 @@ def far_sighted(network: torch.nn.Module) -> torch.nn.Module:
             torch.nn.init.uniform_(module.weight, 0.0, 2.0 / module.in_channels)
     with torch.no_grad():
         head = list(network.modules())[-1]
-        spread = network(torch.randn(1, list(network.parameters())[0].shape[1], 64, 64)).std()
+        spread = network(torch.randn(1, next(network.parameters()).shape[1], 64, 64)).std()
         head.weight.div_(spread)
         head.bias.div_(spread)
     return network

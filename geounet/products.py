@@ -1,0 +1,124 @@
+"""The sentence for one scene: tiles, one class raster, components, polygons, and a picture of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rasterio
+
+from geounet.errors import OutputError
+from geounet.models.model_file import fingerprint, read_card
+from geounet.outputs import atomic, check_output
+from geounet.predict import Engine, predict
+from geounet.report import preview
+from geounet.segment import clean, vectorize
+from geounet.vector_io import read_vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from geounet.clean import Cleaning
+
+    Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """All that was made of one scene, and where it is."""
+
+    scene: str
+    """Path of the scene."""
+    classes: Path
+    """Class raster (COG)."""
+    confidence: Path
+    """Probability of the class (COG)."""
+    polygons: Path
+    """Polygons with attributes."""
+    preview: Path
+    """Scene and class map side by side (PNG)."""
+    record: Path
+    """Summary (JSON), written last: where it stands, all the others are whole."""
+    pixels: int
+    """Pixels with a class."""
+    polygon_count: int
+    """Polygons written."""
+    area_ha: float
+    """Hectares they cover; NaN without a CRS."""
+
+
+def make_product(
+    scene: str | Path,
+    model: Path,
+    folder: Path,
+    *,
+    bands: Sequence[int] | None = None,
+    bbox: tuple[float, float, float, float] | None = None,
+    vector_format: str = "gpkg",
+    min_area: float = 0.0,
+    steps: Cleaning | None = None,
+    engine: Engine | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda _done, _all: None,
+) -> Product:
+    """Predict, clean if wanted, vectorise and picture a scene into a folder; an unfinished folder is gone on with.
+
+    Args:
+        scene: the scene.
+        model: the model file.
+        folder: gets `classes.tif`, `confidence.tif`, `polygons.*`, `preview.png`, `product.json`; with cleaning also
+            `predicted.tif`, the raster before it.
+        bands: bands of the scene to read, from 1.
+        bbox: minimum x, minimum y, maximum x, maximum y in the scene's CRS.
+        vector_format: ending of the polygon file.
+        min_area: polygons of fewer hectares are left out.
+        steps: how to clean the class raster; None leaves it as predicted.
+        engine: how the prediction runs.
+        overwrite: replace a finished product.
+        progress: called with the blocks done and the blocks in all.
+
+    Raises:
+        GeounetError: a scene or model that cannot be used, or an output that cannot be written.
+    """
+    record, classes, share = folder / "product.json", folder / "classes.tif", folder / "confidence.tif"
+    polygons, picture = folder / f"polygons.{vector_format}", folder / "preview.png"
+    check_output(record, overwrite)
+    predicted = folder / "predicted.tif" if steps else classes
+    if overwrite or not _is_done(predicted, scene, model):
+        how = {"confidence": share, "bands": bands, "bbox": bbox, "engine": engine or Engine()}
+        predict(scene, model, predicted, **how, overwrite=overwrite, progress=progress)
+    if steps:
+        clean(predicted, classes, **asdict(steps), overwrite=True)
+    summary = vectorize(classes, polygons, confidence=share, min_area=min_area, overwrite=True)
+    preview(scene, classes, picture, read_card(model).classes, read_vectors(polygons) if summary.polygons else None)
+    product = Product(
+        str(scene), classes, share, polygons, picture, record, summary.pixels, summary.polygons, summary.area_ha
+    )
+    with atomic(record) as staged:
+        staged.write_text(json.dumps(_plain(product, model), indent=2), encoding="utf-8")
+    return product
+
+
+def _is_done(predicted: Path, scene: str | Path, model: Path) -> bool:
+    """Whether an earlier run, cut off later, has left the raster of this scene by this model.
+
+    Raises:
+        OutputError: a raster of other work is in the way.
+    """
+    if not predicted.exists():
+        return False
+    with rasterio.open(predicted) as dataset:
+        tags = dataset.tags()
+    if tags.get("SCENE") == Path(scene).name and fingerprint(model) in tags.get("MODEL", ""):
+        return True
+    raise OutputError(f"{predicted} was made of another scene or by another model; --overwrite replaces it")
+
+
+def _plain(product: Product, model: Path) -> dict[str, Any]:
+    """As JSON: file names relative to the record, NaN as null."""
+    values = {name: value.name if isinstance(value, Path) else value for name, value in asdict(product).items()}
+    area = None if math.isnan(product.area_ha) else round(product.area_ha, 6)
+    return {**values, "area_ha": area, "model": model.name, "model_sha256": fingerprint(model)}

@@ -1,0 +1,88 @@
+"""`geounet run`: all of it for each scene; one scene's failure leaves the others alone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import options
+
+if TYPE_CHECKING:
+    from geounet.products import Product
+
+
+@click.command()
+@click.argument("scenes", nargs=-1, required=True, metavar="SCENE...")
+@options.model
+@options.out("Folder; each scene gets a folder of its name in it.")
+@options.option(
+    "--format",
+    "vector_format",
+    type=click.Choice(["gpkg", "parquet", "fgb", "geojson", "shp"]),
+    default="gpkg",
+    show_default=True,
+    help="Format of the polygons.",
+)
+@options.option(
+    "--min-area", type=click.FloatRange(0), default=0.0, show_default=True, help="Leave out polygons of fewer hectares."
+)
+@options.cleaning
+@options.bands
+@options.bbox
+@options.engine
+@options.overwrite
+@options.common
+def command(scenes: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
+    """Predict, clean if wanted, vectorise and picture each SCENE (a raster file, or a folder of them).
+
+    Each scene's folder holds classes.tif, confidence.tif, polygons, preview.png and product.json, which comes last.
+    """
+    files = _files(scenes)
+    failures = [scene for scene in files if not _run(scene, out / Path(scene).stem, quiet, given)]
+    if failures:
+        click.echo(f"geounet: {len(failures)} of {len(files)} scenes failed: {', '.join(failures)}", err=True)
+        sys.exit(1 if len(failures) == len(files) else 3)
+
+
+def _files(scenes: tuple[str, ...]) -> list[str]:
+    from geounet.errors import OutputError
+    from geounet.labels import list_rasters
+
+    files = [
+        str(file) for scene in scenes for file in (list_rasters([Path(scene)]) if Path(scene).is_dir() else [scene])
+    ]
+    stems = [Path(file).stem for file in files]
+    if len(set(stems)) < len(stems):
+        raise OutputError(f"two scenes have the same file name and would share a folder: {', '.join(sorted(stems))}")
+    return files
+
+
+def _run(scene: str, folder: Path, quiet: bool, given: dict[str, Any]) -> bool:
+    """Whether the scene went well; if not, one sentence says why."""
+    from geounet.errors import GeounetError
+    from geounet.products import make_product
+
+    from .progress import bar
+
+    try:
+        with bar(Path(scene).name, quiet) as progress:
+            product = make_product(scene, given["model"], folder, progress=progress, **_without(given, "model"))
+    except GeounetError as error:
+        click.echo(f"geounet: {scene}: {error}", err=True)
+        return False
+    if not quiet:
+        click.echo(describe(product), err=True)
+    return True
+
+
+def _without(given: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if key != name}
+
+
+def describe(product: Product) -> str:
+    """One line: what was made and where it is."""
+    area = "" if product.area_ha != product.area_ha else f", {product.area_ha:.1f} ha"
+    return f"{product.classes.parent}: {product.polygon_count} polygons, {product.pixels} pixels{area}"

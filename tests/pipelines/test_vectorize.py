@@ -1,0 +1,110 @@
+"""`geounet vectorize` writes polygons in any format, and says in a sentence what it cannot do."""
+
+import json
+
+import geopandas as gpd
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from geounet_pipelines.main import cli, main
+
+CLASSES = np.array([[10, 10, 20, 20], [10, 255, 20, 10]], np.uint8)
+TABLE = [
+    {"value": 10, "name": "water", "color": "#0000ff"},
+    {"value": 20, "name": "forest", "color": "#008000"},
+]
+
+
+@pytest.fixture
+def raster(tmp_path, write_scene):
+    """Water, forest, and one water pixel at forest's corner; names in the file."""
+    path = write_scene(tmp_path / "classes.tif", CLASSES, nodata=255)
+    import rasterio
+
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(CLASSES=json.dumps(TABLE))
+    return path
+
+
+def run(*args):
+    return CliRunner().invoke(cli, ["vectorize", *map(str, args)], catch_exceptions=False)
+
+
+def failing(capsys, *args):
+    """The one sentence on standard error."""
+    with pytest.raises(SystemExit) as stopped:
+        main(["vectorize", *map(str, args)])
+    assert stopped.value.code == 1
+    return capsys.readouterr().err
+
+
+def test_polygons_with_their_attributes(raster, tmp_path):
+    result = run(raster, "-o", tmp_path / "new" / "out.parquet", "--tile-size", 1)
+    frame = gpd.read_parquet(tmp_path / "new" / "out.parquet")
+    assert frame["class_name"].tolist() == ["water", "forest", "water"]
+    assert frame["pixels"].tolist() == [3, 3, 1]
+    np.testing.assert_allclose(frame["area_ha"], [0.03, 0.03, 0.01], rtol=1e-3)
+    np.testing.assert_allclose(frame["perimeter_m"], [80, 80, 40], rtol=1e-3)
+    assert result.stdout == ""
+    assert result.stderr == f"{tmp_path / 'new' / 'out.parquet'}: 3 polygons, 7 pixels, 0.07 ha\n"
+
+
+def test_quiet_says_nothing(raster, tmp_path):
+    assert run(raster, "-o", tmp_path / "out.gpkg", "-q").output == ""
+    assert len(gpd.read_file(tmp_path / "out.gpkg")) == 3
+
+
+def test_connectivity_minimum_area_and_confidence(raster, tmp_path, write_scene):
+    confidence = write_scene(tmp_path / "c.tif", np.full((2, 4), 127, np.uint8), nodata=255, scales=[1 / 254])
+    run(raster, "-o", tmp_path / "out.fgb", "--connectivity", 8, "--confidence", confidence, "--min_area", 0.02)
+    frame = gpd.read_file(tmp_path / "out.fgb")
+    assert sorted(frame["pixels"]) == [3, 3]
+    assert frame["confidence"].tolist() == [0.5, 0.5]
+
+
+def test_eight_neighbours_join_at_corners(tmp_path, write_scene):
+    path = write_scene(tmp_path / "classes.tif", np.array([[1, 2], [2, 1]], np.uint8), nodata=255)
+    run(path, "-o", tmp_path / "out.parquet", "--connectivity", 8)
+    frame = gpd.read_parquet(tmp_path / "out.parquet")
+    assert frame.geom_type.tolist() == ["MultiPolygon", "MultiPolygon"]
+    assert frame["class_name"].tolist() == ["class_1", "class_2"]
+
+
+def test_pixel_coordinates_have_no_hectares(tmp_path, write_scene):
+    path = write_scene(tmp_path / "cells.tif", CLASSES, nodata=255, crs=None, transform=None)
+    result = run(path, "-o", tmp_path / "out.geojson")
+    assert result.stderr == f"{tmp_path / 'out.geojson'}: 3 polygons, 7 pixels\n"
+    assert json.loads((tmp_path / "out.geojson").read_text())["features"][0]["properties"]["area_ha"] is None
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["none.tif", "-o", "out.gpkg"], "none.tif does not exist"),
+        (["{raster}", "-o", "out.kml"], "out.kml ends in none of .gpkg"),
+        (["{raster}", "-o", "old.gpkg"], "old.gpkg exists; give another name, or --overwrite to replace it"),
+        (["{raster}", "-o", "out.gpkg", "--confidence", "none.tif"], "none.tif does not exist"),
+        (["{raster}", "-o", "old.gpkg/out.gpkg"], "out.gpkg cannot be written: "),
+    ],
+)
+def test_one_sentence_for_what_cannot_be_done(raster, tmp_path, capsys, monkeypatch, args, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.gpkg").write_text("old")
+    message = failing(capsys, *(arg.format(raster=raster) for arg in args))
+    assert sentence in message
+    assert message.startswith("geounet: ")
+    assert message.count("\n") == 1
+    assert (tmp_path / "old.gpkg").read_text() == "old"
+    assert not (tmp_path / "out.gpkg").exists()
+
+
+def test_overwrite_replaces(raster, tmp_path):
+    (tmp_path / "out.geojson").write_text("old")
+    run(raster, "-o", tmp_path / "out.geojson", "--overwrite")
+    assert len(gpd.read_file(tmp_path / "out.geojson")) == 3
+
+
+def test_help_states_units_and_defaults():
+    text = " ".join(run("--help").stdout.split())
+    assert "Leave out polygons of fewer hectares. [default: 0.0" in text
+    assert "[default: 4]" in text
