@@ -71,6 +71,8 @@ def write_cog(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Window,
     Raises:
         OutputError: the file cannot be written.
     """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it")
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             plain, cog = Path(folder, f"{path.name}.plain"), Path(folder, path.name)

@@ -157,7 +157,7 @@ def _offsets(lengths: Integers) -> Integers:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _count_vertices(classes: NDArray[np.uint8]) -> int:
-    """Turns of all outlines at the lattice points of a tile: at most what :func:`_trace` finds."""
+    """Turns of all outlines at the lattice points of a tile: no fewer than :func:`_trace` finds."""
     count = 0
     for row in range(1, classes.shape[0]):
         for col in range(1, classes.shape[1]):

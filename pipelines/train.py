@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from geounet.training import EpochResult
 
 _PATH = click.Path(path_type=Path)
+_UNLIMITED = 10**9
 
 
 class ManyValues(click.Command):
@@ -82,7 +83,7 @@ class ManyValues(click.Command):
     show_default=True,
     help="Cross-entropy weighted by class, Dice, or their sum.",
 )
-@options.option("--epochs", type=click.IntRange(1), default=100, show_default=True, help="Epochs at most.")
+@options.option("--epochs", type=click.IntRange(1), help="Epochs at most; 100 by default, without limit with --minutes.")
 @options.option("--minutes", type=click.FloatRange(0, min_open=True), help="Time budget in minutes.")
 @options.option("--patch-size", type=click.IntRange(16), default=256, show_default=True, help="Patch side in pixels.")
 @options.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Patches a step.")
@@ -111,6 +112,7 @@ def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> N
 
     if bool(given["val"]) != bool(given["val_labels"]):
         raise click.UsageError("--val and --val-labels go together")
+    epochs = given["epochs"] or (_UNLIMITED if given["minutes"] else 100)
     how = {"bands": given["bands"], "label_field": given["label_field"]}
     how["background"] = 255 if given["background"] is None else given["background"]
     names = ("arch", "encoder", "depth", "width", "loss", "patch_size", "batch_size", "patches", "augment", "device",
@@ -119,7 +121,7 @@ def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> N
         Source(images, given["labels"], **how),
         out,
         recipe=Recipe(**{name: given[name] for name in names}),
-        schedule=Schedule(given["epochs"], given["minutes"], given["learning_rate"]),
+        schedule=Schedule(epochs, given["minutes"], given["learning_rate"]),
         validation=Source(given["val"], given["val_labels"], **how) if given["val"] else None,
         classes=read_classes(given["class_file"]) if given["class_file"] else (),
         command=" ".join(["geounet", *sys.argv[1:]]),

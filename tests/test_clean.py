@@ -30,14 +30,16 @@ rasters = st.builds(enlarge, hnp.arrays(np.uint8, shapes, elements=values), st.i
 radii = st.integers(0, 3)
 
 
-def clean_in_tiles(classes, steps, tile_size):
-    """A cleaned raster, tile by tile."""
+def clean_in_tiles(classes, steps, tile_size, blind=0):
+    """A cleaned raster, tile by tile; a reader blind to that many pixels sees nodata instead at a window's rim."""
     extent = Window(0, 0, *classes.shape)
 
     def read(window):
         out = np.full((window.height, window.width), 255, np.uint8)
         inner = window.intersection(extent)
         out[inner.within(window)] = classes[inner.within(extent)]
+        if blind:
+            out[:blind], out[-blind:], out[:, :blind], out[:, -blind:] = 255, 255, 255, 255
         return out
 
     whole = np.full(classes.shape, 77, np.uint8)
@@ -66,6 +68,25 @@ def test_any_tile_size_gives_the_same_raster(classes, open_radius, close_radius,
     np.testing.assert_array_equal(clean_in_tiles(classes, steps, tile_size), whole)
     np.testing.assert_array_equal(whole == 255, classes == 255)
     assert set(np.unique(whole)) <= set(np.unique(classes))
+
+
+def patches(seed):
+    """Patches of three pixels, specks of one, and nodata here and there."""
+    random = np.random.default_rng(seed)
+    classes = enlarge(random.integers(0, 3, (12, 11)).astype(np.uint8), 3, 3)
+    specks = random.random(classes.shape)
+    classes[specks < 0.03] = random.integers(0, 3, (specks < 0.03).sum())
+    classes[specks > 0.98] = 255
+    return classes
+
+
+@pytest.mark.parametrize("steps", [Cleaning(open_radius=2), Cleaning(close_radius=2)])
+def test_the_margin_is_as_wide_as_it_must_be_and_no_wider(steps):
+    """Patches are cleaned alike in small tiles; with one pixel of the margin unseen, they no longer are."""
+    whole = [clean_in_tiles(patches(seed), steps, 1000) for seed in range(10)]
+    for blind, same in ((0, True), (1, False)):
+        found = [clean_in_tiles(patches(seed), steps, 4, blind) for seed in range(10)]
+        assert all(np.array_equal(*pair) for pair in zip(found, whole, strict=True)) is same
 
 
 @settings(max_examples=60)

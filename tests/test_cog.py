@@ -21,7 +21,7 @@ NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
 TRANSFORMS = {
     "north-up": NORTH_UP,
     "south-up": Affine(10, 0, 480_000, 0, 10, 5_429_000),
-    "rotated": NORTH_UP * Affine.rotation(30),
+    "rotated": NORTH_UP @ Affine.rotation(30),
 }
 CLASSES = (LandClass(10, "water", "#0a80ff"), LandClass(254, 'roof & "wall" <new>', "#ff0000"), LandClass(0, "숲", "#000000"))
 
@@ -96,8 +96,9 @@ def test_it_is_a_valid_cog_and_its_overviews_hold_no_new_value(tmp_path):
     valid, errors, warnings = cog_validate(path, strict=True)
     assert (valid, errors, warnings) == (True, [], [])
     with rasterio.open(path) as file:
-        assert file.overviews(1)
-    for level in range(len(file.overviews(1)) if not file.closed else 1):
+        levels = len(file.overviews(1))
+    assert levels
+    for level in range(levels):
         with rasterio.open(path, overview_level=level) as overview:
             assert set(np.unique(overview.read())) <= {10, 254, 255}
 
@@ -137,10 +138,11 @@ def test_a_probability_of_one_reads_back_as_exactly_one(tmp_path):
         assert 254 * file.scales[0] + file.offsets[0] == 1.0
 
 
-def test_a_raster_of_another_make_gives_its_colour_table_or_nothing(tmp_path, write_scene):
-    table = {1: (0, 0, 255, 255), 7: (0, 128, 0, 255), 0: (0, 0, 0, 255)}
-    coloured = write_scene(tmp_path / "palette.tif", draw()[0], colormap=table)
-    assert {item.value: item.color for item in classes_of(coloured)} == {0: "#000000", 1: "#0000ff", 7: "#008000"}
+def test_a_raster_of_another_make_gives_the_colours_of_its_table_or_nothing(tmp_path, write_scene):
+    # GDAL fills a table with black: a black value may be no class at all.
+    table = {1: (0, 0, 255, 255), 7: (0, 128, 0, 255), 9: (255, 255, 255, 255)}
+    coloured = write_scene(tmp_path / "palette.tif", draw()[0], colormap=table, nodata=9)
+    assert {item.value: item.color for item in classes_of(coloured)} == {1: "#0000ff", 7: "#008000"}
     assert classes_of(write_scene(tmp_path / "plain.tif", draw()[0])) == ()
 
 

@@ -34,7 +34,7 @@ from geounet.scene import (
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
 SOUTH_UP = Affine(10, 0, 480_000, 0, 10, 5_429_000)
-ROTATED = NORTH_UP * Affine.rotation(30)
+ROTATED = NORTH_UP @ Affine.rotation(30)
 TRANSFORMS = {"north-up": NORTH_UP, "south-up": SOUTH_UP, "rotated": ROTATED}
 SHAPES = [(5, 7), (1, 9), (6, 1), (1, 1), (2, 3)]
 
@@ -240,7 +240,7 @@ def test_the_bounds_of_a_window_lead_back_to_it(placed, name, window):
 def test_the_bounds_of_a_window_hold_its_corners_and_no_more(placed, name, window):
     scene = placed[name]
     corners = [
-        scene.transform * (col, row) for row in (window.row, window.row_stop) for col in (window.col, window.col_stop)
+        scene.transform @ (col, row) for row in (window.row, window.row_stop) for col in (window.col, window.col_stop)
     ]
     xs, ys = zip(*corners, strict=True)
     assert bounds_of(scene, window) == (min(xs), min(ys), max(xs), max(ys))
@@ -249,7 +249,7 @@ def test_the_bounds_of_a_window_hold_its_corners_and_no_more(placed, name, windo
 @given(st.sampled_from(list(TRANSFORMS)), parts, st.floats(0.01, 0.99), st.floats(0.01, 0.99))
 def test_a_box_takes_every_pixel_that_it_touches(placed, name, window, down, right):
     scene = placed[name]
-    x, y = scene.transform * (window.col + right, window.row + down)
+    x, y = scene.transform @ (window.col + right, window.row + down)
     found = window_of_bounds(scene, (x - 1e-6, y - 1e-6, x + 1e-6, y + 1e-6))
     assert found == Window(window.row, window.col, 1, 1)
 
@@ -273,7 +273,7 @@ def test_a_box_beside_the_scene_is_refused_with_both_boxes(placed, name, bounds)
 @given(st.sampled_from(list(TRANSFORMS)), parts)
 def test_the_transform_of_a_window_puts_its_first_corner_where_the_scene_has_it(placed, name, window):
     scene = placed[name]
-    assert (transform_of(scene, window) * (2, 3)) == pytest.approx(scene.transform * (window.col + 2, window.row + 3))
+    assert (transform_of(scene, window) @ (2, 3)) == pytest.approx(scene.transform @ (window.col + 2, window.row + 3))
 
 
 def sized(folder, write_scene, transform, crs, shape=(10, 20)):
@@ -319,15 +319,15 @@ def scene_at(path, write_scene, array=None, **profile):
 
 def test_scenes_are_on_one_grid_where_shape_crs_and_corners_agree(tmp_path, write_scene):
     one = scene_at(tmp_path / "one.tif", write_scene)
-    same = scene_at(tmp_path / "same.tif", write_scene, transform=NORTH_UP * Affine.translation(1e-4, 0))
+    same = scene_at(tmp_path / "same.tif", write_scene, transform=NORTH_UP @ Affine.translation(1e-4, 0))
     pixels = scene_at(tmp_path / "pixels.tif", write_scene, crs=None, transform=None)
     assert same_grid(one, same)
     assert same_grid(one, pixels)
     assert same_grid(pixels, one)
     others = {
-        "moved": {"transform": NORTH_UP * Affine.translation(0, 0.5)},
+        "moved": {"transform": NORTH_UP @ Affine.translation(0, 0.5)},
         "turned over": {"transform": SOUTH_UP},
-        "finer": {"transform": NORTH_UP * Affine.scale(0.99)},
+        "finer": {"transform": NORTH_UP @ Affine.scale(0.99)},
         "elsewhere": {"crs": "EPSG:32634"},
         "taller": {"array": np.zeros((7, 9), np.uint8)},
     }
@@ -343,7 +343,7 @@ def aligned_values(label, image):
 @pytest.mark.parametrize(("crs", "transform"), [
     ("EPSG:4326", Affine(0.0002, 0, 14.72, 0, -0.00013, 49.03)),
     ("EPSG:32634", Affine(7, 0, 41_350, 0, -5, 5_448_900)),
-    ("EPSG:32633", NORTH_UP * Affine.translation(-3.3, 5.7) * Affine.scale(1.7)),
+    ("EPSG:32633", NORTH_UP @ Affine.translation(-3.3, 5.7) @ Affine.scale(1.7)),
 ])  # fmt: skip
 @pytest.mark.parametrize("nodata", [255, None])
 def test_a_raster_on_another_grid_is_warped_by_nearest_neighbour(tmp_path, write_scene, crs, transform, nodata):
@@ -362,7 +362,7 @@ def test_a_raster_on_another_grid_is_warped_by_nearest_neighbour(tmp_path, write
 
 
 def test_outside_a_raster_on_another_grid_nothing_is_valid(tmp_path, write_scene):
-    moved = NORTH_UP * Affine.translation(4, 2)
+    moved = NORTH_UP @ Affine.translation(4, 2)
     label = scene_at(tmp_path / "label.tif", write_scene, np.zeros((6, 9), np.uint8), transform=moved)
     image = scene_at(tmp_path / "image.tif", write_scene)
     expected = np.zeros((6, 9), np.bool_)
@@ -372,7 +372,7 @@ def test_outside_a_raster_on_another_grid_nothing_is_valid(tmp_path, write_scene
 
 def test_a_south_up_raster_and_its_north_up_twin_are_one(tmp_path, write_scene):
     codes = np.arange(54, dtype=np.uint8).reshape(6, 9)
-    turned = NORTH_UP * Affine.translation(0, 6) * Affine.scale(1, -1)
+    turned = NORTH_UP @ Affine.translation(0, 6) @ Affine.scale(1, -1)
     label = scene_at(tmp_path / "label.tif", write_scene, codes[::-1], transform=turned)
     image = scene_at(tmp_path / "image.tif", write_scene)
     (values,), valid = aligned_values(label, image)
@@ -383,7 +383,7 @@ def test_a_south_up_raster_and_its_north_up_twin_are_one(tmp_path, write_scene):
 def test_a_mask_and_an_alpha_band_survive_the_warp(tmp_path, write_scene):
     hole = np.ones((6, 9), np.bool_)
     hole[1:4, 2:5] = False
-    moved = NORTH_UP * Affine.translation(-1, 0)
+    moved = NORTH_UP @ Affine.translation(-1, 0)
     image = scene_at(tmp_path / "image.tif", write_scene)
     expected = np.zeros((6, 9), np.bool_)
     expected[:, :8] = hole[:, 1:]

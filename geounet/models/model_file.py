@@ -101,11 +101,12 @@ def save_model(path: Path, network: nn.Module, card: ModelCard) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic(path) as staged:
-        save_file(weights, staged, metadata={_KEY: card.to_json()})
+        # Not save_file, which makes a file that only its owner may read.
+        staged.write_bytes(save(weights, metadata={_KEY: card.to_json()}))
 
 
 def read_card(path: Path) -> ModelCard:
