@@ -72,7 +72,9 @@ def read_classes(path: Path) -> tuple[LandClass, ...]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = list(reader)
+            columns = reader.fieldnames or ()
         classes = tuple(_class_of_row(row, position) for position, row in enumerate(rows))
     except (OSError, UnicodeDecodeError) as error:
         raise LabelError(f"class table {path} cannot be read: {error}") from error
@@ -80,6 +82,8 @@ def read_classes(path: Path) -> tuple[LandClass, ...]:
         raise LabelError(f"class table {path}: {error}") from error
     except (KeyError, ValueError, csv.Error) as error:
         raise LabelError(f"class table {path} needs the columns value,name,color; found: {error}") from error
+    if not {"value", "name"} <= set(columns):
+        raise LabelError(f"class table {path} needs the columns value,name,color; found {len(columns)} others")
     values = [item.value for item in classes]
     if not classes or len(set(values)) != len(values):
         raise LabelError(f"class table {path} must hold each value once and at least one; found values {values}")

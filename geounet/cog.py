@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
-import numpy as np
 import rasterio
 import rasterio.errors
 import rasterio.shutil
@@ -21,6 +20,7 @@ import rasterio.windows
 
 from geounet.classes import LandClass, default_class
 from geounet.errors import OutputError
+from geounet.scene import load_scene, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -145,9 +145,23 @@ def _categories_xml(classes: tuple[LandClass, ...]) -> str:
     return f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{rows}</CategoryNames></PAMRasterBand></PAMDataset>\n'
 
 
+def tags_of(path: str | Path) -> dict[str, str]:
+    """The tags of a raster.
+
+    Raises:
+        SceneError: it cannot be opened.
+    """
+    with opened(load_scene(path)) as dataset:
+        return dict(dataset.tags())
+
+
 def classes_of(path: str | Path) -> tuple[LandClass, ...]:
-    """The class table of a raster: from its tag, else its colour table's values and colours, else nothing."""
-    with rasterio.open(path) as dataset:
+    """The class table of a raster: from its tag, else its colour table's values and colours, else nothing.
+
+    Raises:
+        SceneError: it cannot be opened.
+    """
+    with opened(load_scene(path)) as dataset:
         text = dataset.tags().get(CLASSES_TAG)
         if text:
             return tuple(LandClass(row["value"], row["name"], row["color"]) for row in json.loads(text))
@@ -164,8 +178,3 @@ def _classes_of_colormap(dataset: Any) -> tuple[LandClass, ...]:
         for value, rgba in shown.items()
         if any(rgba[:3])
     )
-
-
-def to_bands(array: NDArray[Any]) -> NDArray[Any]:
-    """A single band as `(1, height, width)`."""
-    return np.asarray(array)[None]

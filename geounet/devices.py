@@ -38,8 +38,7 @@ def pick_training_precision(name: str, device: torch.device) -> torch.dtype:
         return PRECISIONS[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    native = device.type == "cpu" and torch.backends.mkldnn.is_available() and _cpu_has_bf16()
-    return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if device.type == "cpu" and _cpu_has_bf16() else torch.float32
 
 
 def _cpu_has_bf16() -> bool:

@@ -15,9 +15,7 @@ import numpy as np
 from geounet.classes import NODATA, LandClass, default_class
 from geounet.errors import LabelError
 from geounet.grid import Grid
-from geounet.labels import POLYGON_ENDINGS, Pair, Polygons, read_codes
-from geounet.labels import _pair as pair_on
-from geounet.labels import _read_polygons as read_polygons
+from geounet.labels import POLYGON_ENDINGS, Pair, Polygons, pair_on, read_codes, read_polygons
 from geounet.scene import Scene, bounds_of, load_scene
 
 if TYPE_CHECKING:

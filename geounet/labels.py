@@ -104,7 +104,7 @@ def pair_labels(
             _log.warning("%s has no label of its name; it is left out", path)
             continue
         image = load_scene(path, bands)
-        pair = _pair(image, label, classes, label_field, background)
+        pair = pair_on(image, label, classes, label_field, background)
         if _overlaps(pair):
             pairs.append(pair)
         else:
@@ -129,7 +129,12 @@ def _no_pairs(images: Sequence[Path], labels: Sequence[Path]) -> str:
     )
 
 
-def _pair(image: Scene, label: Path, classes: Sequence[LandClass], label_field: str | None, background: int) -> Pair:
+def pair_on(image: Scene, label: Path, classes: Sequence[LandClass], label_field: str | None, background: int) -> Pair:
+    """An image and one label file: a raster on any grid, a picture in colour, or polygons.
+
+    Raises:
+        LabelError: the label cannot be used; see :func:`pair_labels`.
+    """
     if label.suffix.lower() in POLYGON_ENDINGS:
         return Pair(image, _polygons(image, label, classes, label_field), background=background)
     scene = load_scene(label)
@@ -157,7 +162,7 @@ def _polygons(image: Scene, path: Path, classes: Sequence[LandClass], label_fiel
     """The polygons of a file that meet the image, in its CRS."""
     from shapely.geometry import box
 
-    frame = _read_polygons(path)
+    frame = read_polygons(path)
     if image.crs is not None and frame.crs is not None:
         frame = frame.to_crs(image.crs.to_wkt())
     codes = _codes(frame, path, classes, label_field)
@@ -166,7 +171,12 @@ def _polygons(image: Scene, path: Path, classes: Sequence[LandClass], label_fiel
     return Polygons(str(path), tuple(shapes))
 
 
-def _read_polygons(path: Path) -> Any:
+def read_polygons(path: Path) -> Any:
+    """The GeoDataFrame of a polygon file.
+
+    Raises:
+        LabelError: there is no such file, it cannot be read, or it is empty.
+    """
     import geopandas
     import pyogrio.errors
 

@@ -16,7 +16,7 @@ from geounet.cluster import connect, map_unordered, threads_per_worker
 from geounet.cog import RasterProfile, write_cog
 from geounet.compatibility import scene_for_model
 from geounet.devices import pick_device
-from geounet.errors import ModelError, OutputError
+from geounet.errors import GeounetError, ModelError, OutputError
 from geounet.grid import Grid, round_up
 from geounet.inference import CONFIDENCE_LEVELS, Job, run_block
 from geounet.models.model_file import fingerprint, read_card
@@ -173,7 +173,12 @@ def predict(
     _warn_of_seams(plan)
     work = _Work(plan, model.absolute(), fingerprint(model), str(pick_device(engine.device)), engine)
     store = _open_store(work, out, restart=overwrite)
-    records, resumed = _run_blocks(work, store, progress)
+    try:
+        records, resumed = _run_blocks(work, store, progress)
+    except GeounetError:
+        # Known to be wrong with the input, so trying again would end the same way: nothing is left to resume.
+        store.remove()
+        raise
     _gather(work, store, out, confidence)
     store.remove()
     return _summary(plan, records, resumed, time.perf_counter() - start)

@@ -170,7 +170,7 @@ def outlines(polygons: GeoDataFrame, transform: Affine) -> list[Pixels]:
     rings = shapely.get_rings(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
     points, ring_of = shapely.get_coordinates(rings, return_index=True)
     back = ~transform
-    pixels = np.column_stack(back * (points[:, 0], points[:, 1]))  # (all points, 2)
+    pixels = np.column_stack(back @ (points[:, 0], points[:, 1]))  # (all points, 2)
     return np.split(pixels, np.flatnonzero(np.diff(ring_of)) + 1) if len(pixels) else []
 
 

@@ -325,6 +325,8 @@ def window_of_bounds(scene: Scene, bounds: tuple[float, float, float, float]) ->
     Raises:
         SceneError: the box lies beside the scene.
     """
+    if not all(math.isfinite(value) for value in bounds):
+        raise SceneError(f"the box {bounds} is not made of finite numbers")
     min_x, min_y, max_x, max_y = bounds
     corners = [~scene.transform @ point for point in ((min_x, min_y), (min_x, max_y), (max_x, min_y), (max_x, max_y))]
     cols, rows = [point[0] for point in corners], [point[1] for point in corners]

@@ -126,4 +126,5 @@ def class_weights(counts: NDArray[np.int64], classes: Sequence[LandClass]) -> ND
     """Inverse square root of each class's frequency, scaled to a mean of 1; 0 for a class that does not occur."""
     frequency = counts[[item.value for item in classes]] / max(1, counts[:NODATA].sum())
     weights = np.where(frequency > 0, 1 / np.sqrt(np.maximum(frequency, 1e-12)), 0.0)
-    return (weights / weights[weights > 0].mean()).astype(np.float32)
+    scaled: NDArray[np.float32] = (weights / weights[weights > 0].mean()).astype(np.float32)
+    return scaled

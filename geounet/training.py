@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +161,7 @@ class _Clock:
 
 
 def _length(batches: Iterable[Batch]) -> int:
-    return len(batches) if hasattr(batches, "__len__") else 1
+    return len(batches) if isinstance(batches, Sized) else 1
 
 
 def _step(network: nn.Module, optimizer: Optimizer, value: Tensor, rate: float) -> float:

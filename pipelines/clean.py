@@ -24,15 +24,13 @@ def command(raster, out, open_radius, close_radius, sieve, fill_holes, tile_size
 
     Class names, colours, nodata and tags are kept; nodata pixels never change. The tile size changes no pixel.
     """
+    from geounet.clean import Cleaning
     from geounet.segment import clean
 
     summary = clean(
         raster,
         out,
-        open_radius=open_radius,
-        close_radius=close_radius,
-        sieve=sieve,
-        fill_holes=fill_holes,
+        Cleaning(open_radius, close_radius, sieve, fill_holes),
         tile_size=tile_size,
         overwrite=overwrite,
     )

@@ -14,8 +14,8 @@ from .run import describe
 if TYPE_CHECKING:
     from geounet.evaluation import Evaluation
 
-SCENE = "val/images/scene_summer.tif"
-LABELS = "val/labels/scene_summer.tif"
+SCENE = "val/images/scene_spring.tif"
+LABELS = "val/labels/scene_spring.tif"
 
 
 @click.command()
@@ -33,7 +33,7 @@ def command(out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
     """Predict, vectorise, picture and evaluate the sample scene with the sample model, and say where to look."""
     from geounet.cog import classes_of
     from geounet.evaluation import evaluate
-    from geounet.products import make_product
+    from geounet.segment import make_product
 
     with as_file(files("geounet_sample_tiles")) as samples:
         product = make_product(samples / SCENE, samples / "model.safetensors", out, **given)

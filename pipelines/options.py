@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def option(name: str, *more: str, **settings: Any) -> Decorator:
     """An option that answers to `--tile-size` and `--tile_size` alike."""
-    twin = "--" + name.removeprefix("--").replace("-", "_")
-    names = [name] if twin == name or "/" in name else [name, twin]
-    return click.option(*names, *more, **settings)
+    names = [name, *more]
+    twins = ["--" + given[2:].replace("-", "_") for given in names if given.startswith("--") and "/" not in given]
+    return click.option(*names, *(twin for twin in twins if twin not in names), **settings)
 
 
 def parse_numbers(kind: type[int | float], count: int | None = None) -> Callable[..., Any]:

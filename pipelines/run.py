@@ -11,7 +11,7 @@ import click
 from . import options
 
 if TYPE_CHECKING:
-    from geounet.products import Product
+    from geounet.segment import Product
 
 
 @click.command()
@@ -63,7 +63,7 @@ def _files(scenes: tuple[str, ...]) -> list[str]:
 def _run(scene: str, folder: Path, quiet: bool, given: dict[str, Any]) -> bool:
     """Whether the scene went well; if not, one sentence says why."""
     from geounet.errors import GeounetError
-    from geounet.products import make_product
+    from geounet.segment import make_product
 
     from .progress import bar
 

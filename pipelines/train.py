@@ -83,7 +83,9 @@ class ManyValues(click.Command):
     show_default=True,
     help="Cross-entropy weighted by class, Dice, or their sum.",
 )
-@options.option("--epochs", type=click.IntRange(1), help="Epochs at most; 100 by default, without limit with --minutes.")
+@options.option(
+    "--epochs", type=click.IntRange(1), help="Epochs at most; 100 by default, without limit with --minutes."
+)
 @options.option("--minutes", type=click.FloatRange(0, min_open=True), help="Time budget in minutes.")
 @options.option("--patch-size", type=click.IntRange(16), default=256, show_default=True, help="Patch side in pixels.")
 @options.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Patches a step.")

@@ -41,7 +41,7 @@ def command(raster, out, confidence, min_area, connectivity, tile_size, overwrit
     Polygons follow the pixels' edges exactly and do not depend on the tile size; nodata belongs to none. Areas are
     hectares on the ellipsoid, in any coordinate reference system.
     """
-    from geounet.segment import vectorize
+    from geounet.vectorize import vectorize
 
     summary = vectorize(
         raster,

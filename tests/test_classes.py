@@ -46,12 +46,12 @@ BAD = {
 def test_a_bad_table_is_refused_by_a_sentence_that_names_the_file(tmp_path, content):
     path = tmp_path / "classes.csv"
     path.write_bytes(content)
-    with pytest.raises(LabelError, match="classes.csv"):
+    with pytest.raises(LabelError, match=r"classes\.csv"):
         read_classes(path)
 
 
 def test_a_missing_table_is_refused_by_a_sentence_that_names_the_file(tmp_path):
-    with pytest.raises(LabelError, match="nowhere.csv"):
+    with pytest.raises(LabelError, match=r"nowhere\.csv"):
         read_classes(tmp_path / "nowhere.csv")
 
 

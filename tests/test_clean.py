@@ -205,7 +205,7 @@ def test_a_cleaned_raster_keeps_what_is_known_about_it(tmp_path, write_scene):
         transform, crs = file.transform, file.crs
     profile = RasterProfile(*HOLES.shape, transform, crs, "uint8", 255, table, tags={"MODEL": "m1"})
     write_cog(source, profile, [(Window(0, 0, *HOLES.shape), HOLES[None])])
-    summary = clean(source, tmp_path / "out.tif", fill_holes=2, tile_size=4)
+    summary = clean(source, tmp_path / "out.tif", Cleaning(fill_holes=2), tile_size=4)
     assert (summary.changed, summary.valid) == (2, 41)
     assert classes_of(tmp_path / "out.tif") == table
     with rasterio.open(tmp_path / "out.tif") as file:
@@ -220,7 +220,7 @@ def test_a_cleaned_raster_keeps_what_is_known_about_it(tmp_path, write_scene):
 def test_the_nodata_value_stays(tmp_path, write_scene, nodata, written):
     classes = np.array([[0, 1, 1], [1, 254, 1]], np.uint8)
     path = write_scene(tmp_path / "classes.tif", classes, nodata=nodata)
-    clean(path, tmp_path / "out.tif", open_radius=1)
+    clean(path, tmp_path / "out.tif", Cleaning(open_radius=1))
     with rasterio.open(tmp_path / "out.tif") as file:
         assert file.nodata == written
         np.testing.assert_array_equal(file.read(1)[classes == nodata], classes[classes == nodata])
@@ -228,7 +228,7 @@ def test_the_nodata_value_stays(tmp_path, write_scene, nodata, written):
 
 def test_nodata_that_no_byte_holds_becomes_255(tmp_path, write_scene):
     path = write_scene(tmp_path / "classes.tif", np.array([[-9999, 4]], np.int16), nodata=-9999)
-    clean(path, tmp_path / "out.tif")
+    clean(path, tmp_path / "out.tif", Cleaning())
     with rasterio.open(tmp_path / "out.tif") as file:
         assert (file.nodata, file.read(1).tolist()) == (255, [[255, 4]])
 
@@ -236,7 +236,7 @@ def test_nodata_that_no_byte_holds_becomes_255(tmp_path, write_scene):
 def test_an_existing_output_and_values_that_are_no_classes_are_refused(tmp_path, write_scene):
     path = write_scene(tmp_path / "classes.tif", np.array([[300]], np.int16))
     with pytest.raises(OutputError, match="exists; give another name, or --overwrite"):
-        clean(path, path)
+        clean(path, path, Cleaning())
     with pytest.raises(LabelError, match="holds the value 300"):
-        clean(path, tmp_path / "out.tif")
+        clean(path, tmp_path / "out.tif", Cleaning())
     assert not (tmp_path / "out.tif").exists()

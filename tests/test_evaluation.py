@@ -30,7 +30,7 @@ from geounet.evaluation import Evaluation, confusion, evaluate
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
 SOUTH_UP = Affine(10, 0, 480_000, 0, 10, 5_429_000)
-ROTATED = NORTH_UP * Affine.rotation(30)
+ROTATED = NORTH_UP @ Affine.rotation(30)
 WATER, FOREST, FIELD = (
     LandClass(10, "water", "#0000ff"),
     LandClass(20, "forest", "#008000"),

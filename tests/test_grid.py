@@ -25,7 +25,9 @@ def regions(draw):
 def grids(draw, region=None):
     stride = draw(st.sampled_from([1, 2, 3, 4, 16]))
     core_height, core_width = (stride * draw(st.integers(1, 40 // stride)) for _ in range(2))
-    return Grid(draw(regions()) if region is None else region, core_height, core_width, stride * draw(st.integers(0, 3)), stride)
+    return Grid(
+        draw(regions()) if region is None else region, core_height, core_width, stride * draw(st.integers(0, 3)), stride
+    )
 
 
 def times_covered(cores, area):
@@ -107,7 +109,12 @@ def test_a_region_without_pixels_has_neither_tiles_nor_blocks():
 def test_a_known_grid_reads_as_drawn():
     # 5 x 7 pixels in cores of 4 x 4 with a halo of 2: two by two tiles, the last ones cut by the edge.
     tiles = list(Grid(Window(0, 0, 5, 7), 4, 4, 2, 2).tiles())
-    assert [tile.core for tile in tiles] == [Window(0, 0, 4, 4), Window(0, 4, 4, 3), Window(4, 0, 1, 4), Window(4, 4, 1, 3)]
+    assert [tile.core for tile in tiles] == [
+        Window(0, 0, 4, 4),
+        Window(0, 4, 4, 3),
+        Window(4, 0, 1, 4),
+        Window(4, 4, 1, 3),
+    ]
     assert [tile.window for tile in tiles] == [Window(row, col, 8, 8) for row in (-2, 2) for col in (-2, 2)]
 
 

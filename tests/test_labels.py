@@ -7,6 +7,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio.features
+import shapely
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,6 @@ from PIL import Image
 from pyproj import Transformer
 from rasterio.warp import Resampling, reproject
 from shapely.geometry import Point, Polygon, box
-from shapely.ops import transform as shapely_transform
 
 from geounet.classes import LandClass
 from geounet.errors import LabelError, SceneError
@@ -23,6 +23,7 @@ from geounet.labels import list_rasters, pair_labels, read_codes
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
 HEIGHT, WIDTH = 30, 50
+WHOLE = Window(0, 0, HEIGHT, WIDTH)
 CLASSES = (LandClass(10, "water", "#0000ff"), LandClass(70, "forest", "#008000"), LandClass(0, "field", "#ffff00"))
 # On the image's ground, not symmetric, one with a hole, one half beside the image.
 SHAPES = [
@@ -47,7 +48,7 @@ def image(tmp_path, write_scene):
     return write_scene(tmp_path / "place.tif", np.zeros((2, HEIGHT, WIDTH), np.uint16))
 
 
-def burnt(image, label, window=Window(0, 0, HEIGHT, WIDTH), **given):
+def burnt(image, label, window=WHOLE, **given):
     (pair,) = pair_labels([image], [label], **given)
     return read_codes(pair, window)
 
@@ -185,14 +186,15 @@ def test_polygons_are_burnt_as_rasterio_does_whatever_the_format(tmp_path, image
     np.testing.assert_array_equal(burnt(image, write_polygons(tmp_path / f"label{ending}")), rasterized())
 
 
+def moved_by(transformer, geometry):
+    return shapely.transform(geometry, transformer.transform, interleaved=False)
+
+
 @pytest.mark.parametrize("stored", ["EPSG:4326", "EPSG:3857", "EPSG:32634"])
 def test_polygons_in_another_crs_are_brought_to_the_images(tmp_path, image, stored):
     label = write_polygons(tmp_path / "label.gpkg", stored=stored)
     there, back = (Transformer.from_crs(*pair, always_xy=True) for pair in ((32633, stored), (stored, 32633)))
-    moved = [
-        (shapely_transform(back.transform, shapely_transform(there.transform, geometry)), value)
-        for geometry, value in SHAPES
-    ]
+    moved = [(moved_by(back, moved_by(there, geometry)), value) for geometry, value in SHAPES]
     np.testing.assert_array_equal(burnt(image, label), rasterized(moved))
 
 
@@ -234,7 +236,9 @@ def test_classes_may_stand_by_name(tmp_path, image):
 
 
 def test_polygons_of_no_class_are_not_burnt(tmp_path, image):
-    label = write_polygons(tmp_path / "label.gpkg", [(shape, str(value)) for shape, value in SHAPES[:2]] + [(SHAPES[2][0], "?")])
+    label = write_polygons(
+        tmp_path / "label.gpkg", [(shape, str(value)) for shape, value in SHAPES[:2]] + [(SHAPES[2][0], "?")]
+    )
     np.testing.assert_array_equal(burnt(image, label), rasterized(SHAPES[:2]))
 
 

@@ -17,7 +17,7 @@ from geounet.components import join, label_tile, summarize
 from geounet.errors import LabelError, SceneError
 from geounet.grid import Grid, Window
 from geounet.polygons import assemble, gather_parts, outline_tile
-from geounet.segment import polygon_frame, vectorize
+from geounet.vectorize import polygon_frame, vectorize
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
 SOUTH_UP = Affine(10, 0, 480_000, 0, 10, 5_430_000)

@@ -29,7 +29,7 @@ from geounet.report import (
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
 SOUTH_UP = Affine(10, 0, 480_000, 0, 10, 5_429_000)
-ROTATED = NORTH_UP * Affine.rotation(30)
+ROTATED = NORTH_UP @ Affine.rotation(30)
 CLASSES = (LandClass(10, "water", "#2b7bba"), LandClass(20, "forest", "#1b6e3a"), LandClass(40, "cereal", "#e8c547"))
 CODES = np.array([[10, 10, 20, 20, 20], [10, 40, 40, 20, 255], [40, 40, 40, 10, 255]], np.uint8)
 

@@ -73,7 +73,9 @@ def expected_sample(place, window):
     index = {code: position for position, code in enumerate(CODES)}
     mask = np.array([[index.get(int(code), 255) for code in row] for row in place.codes])
     mask[place.array[0] == 65535] = 255
-    rows, cols = (slice(start + far, stop + far) for start, stop in ((window.row, window.row_stop), (window.col, window.col_stop)))
+    rows, cols = (
+        slice(start + far, stop + far) for start, stop in ((window.row, window.row_stop), (window.col, window.col_stop))
+    )
     reflect = {"pad_width": far, "mode": "reflect"}
     image = np.stack([np.pad(band, **reflect)[rows, cols] for band in normalised])
     valid = np.pad(place.array[0] != 65535, **reflect)[rows, cols]
@@ -82,7 +84,11 @@ def expected_sample(place, window):
 
 def check_sample(sample, place, window):
     image, valid, mask = expected_sample(place, window)
-    assert (sample["image"].dtype, sample["valid"].dtype, sample["mask"].dtype) == (torch.float32, torch.bool, torch.int64)
+    assert (sample["image"].dtype, sample["valid"].dtype, sample["mask"].dtype) == (
+        torch.float32,
+        torch.bool,
+        torch.int64,
+    )
     np.testing.assert_allclose(sample["image"].numpy(), image, atol=1e-6)
     np.testing.assert_array_equal(sample["valid"].numpy(), valid)
     np.testing.assert_array_equal(sample["mask"].numpy(), mask)

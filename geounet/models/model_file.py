@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from geounet.classes import LandClass
-from geounet.errors import ModelError
+from geounet.errors import LabelError, ModelError
 from geounet.models.encoders import Architecture, build_network
 from geounet.outputs import atomic
 
@@ -91,7 +91,7 @@ def card_from_json(text: str) -> ModelCard:
         values["bands"] = tuple(Band(**band) for band in values["bands"])
         values["classes"] = tuple(LandClass(**item) for item in values["classes"])
         return ModelCard(**values)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, LabelError) as error:
         raise ModelError(f"the model file's header is damaged: {error}") from error
 
 
@@ -126,7 +126,10 @@ def read_card(path: Path) -> ModelCard:
         raise ModelError(f"{path} is not a geounet model file (.safetensors): {error}") from error
     if _KEY not in metadata:
         raise ModelError(f"{path} is a safetensors file without geounet's header; it is not a geounet model file")
-    return card_from_json(metadata[_KEY])
+    try:
+        return card_from_json(metadata[_KEY])
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
 
 
 def load_model(path: Path) -> tuple[nn.Module, ModelCard]:
@@ -138,11 +141,15 @@ def load_model(path: Path) -> tuple[nn.Module, ModelCard]:
     from safetensors.torch import load_file
 
     card = read_card(path)
-    network = build_network(card.architecture)
     try:
+        network = build_network(card.architecture)
         network.load_state_dict(load_file(path))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
     except (RuntimeError, OSError) as error:
-        raise ModelError(f"{path} holds weights that do not fit its architecture: {error}") from error
+        # PyTorch's message has a line for each weight.
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{path} holds weights that do not fit its architecture: {reason}") from error
     return network.eval(), card
 
 

@@ -9,6 +9,7 @@ over, and thereby tells that it has no bounded receptive field.
 from __future__ import annotations
 
 import copy
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from geounet.errors import ModelError
 from geounet.grid import round_up
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor, nn
 
 _MAX_STRIDE = 64
@@ -50,7 +53,7 @@ def probe_receptive_field(network: nn.Module, in_channels: int) -> ReceptiveFiel
         ModelError: the network takes no windows whose sides are multiples of 128.
     """
     probed = copy.deepcopy(network).cpu().float().eval()
-    with torch.no_grad():
+    with torch.no_grad(), _one_thread():
         breadth = _breadth(probed, in_channels)
         for length in _LENGTHS:
             # A first, single phase tells whether the window is long enough for all of them.
@@ -64,6 +67,17 @@ def probe_receptive_field(network: nn.Module, in_channels: int) -> ReceptiveFiel
                 if found:
                     return found
     return None
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Many small convolutions: on a busy machine threads would wait for one another longer than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _join(reaches: list[Tensor]) -> ReceptiveField | None:

@@ -16,7 +16,11 @@ from geounet.models.model_file import Band, ModelCard, card_from_json, fingerpri
 CARD = ModelCard(
     architecture=Architecture(2, 3, depth=1, width=2, norm="batch", upsampling="bilinear"),
     bands=(Band("red", 101.5, 7.25, -3.0, 4000.0, 3), Band("band_1", 1e-9, 1.0, 0.0, 1.0, 1)),
-    classes=(LandClass(70, "forest", "#008000"), LandClass(0, "Gewässer & Ufer", "#0000ff"), LandClass(254, "x", "#ffffff")),
+    classes=(
+        LandClass(70, "forest", "#008000"),
+        LandClass(0, "Gewässer & Ufer", "#0000ff"),
+        LandClass(254, "x", "#ffffff"),
+    ),
     dtype="uint16",
     scene_bands=4,
     resolution=9.87654321,
@@ -76,7 +80,9 @@ def test_a_file_stands_alone_when_it_is_written(path):
 
 
 def test_weights_that_share_memory_or_are_not_contiguous_are_saved(tmp_path, network):
-    network.head.weight = torch.nn.Parameter(network.head.weight.detach().flip(0).transpose(0, 1).contiguous().transpose(0, 1))
+    network.head.weight = torch.nn.Parameter(
+        network.head.weight.detach().flip(0).transpose(0, 1).contiguous().transpose(0, 1)
+    )
     save_model(tmp_path / "model.safetensors", network, CARD)
     assert torch.equal(load_model(tmp_path / "model.safetensors")[0].head.weight, network.head.weight)
 

@@ -18,10 +18,10 @@ untrained = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(untrained)
 
 
-def write(path, array, *, crs="EPSG:32633", transform=None):
+def write(path, array, *, crs="EPSG:32633", transform=None, driver="GTiff", **more):
     with rasterio.open(
-        path, "w", driver="GTiff", height=array.shape[1], width=array.shape[2], count=len(array), dtype=array.dtype,
-        crs=crs, transform=transform or Affine(10, 0, 5e5, 0, -10, 5e6),
+        path, "w", driver=driver, height=array.shape[1], width=array.shape[2], count=len(array), dtype=array.dtype,
+        **more, crs=crs, transform=transform or Affine(10, 0, 5e5, 0, -10, 5e6),
     ) as dataset:  # fmt: skip
         dataset.write(array)
     return path
@@ -40,7 +40,9 @@ def place(tmp_path, monkeypatch):
     write(tmp_path / "far.tif", random.choice([10, 30], (1, 30, 30)).astype(np.uint8), transform=far)
     (tmp_path / "text.tif").write_text("no raster")
     (tmp_path / "cut.tif").write_bytes(scene.read_bytes()[:20_000])
-    (tmp_path / "bandless.vrt").write_text('<VRTDataset rasterXSize="5" rasterYSize="5"></VRTDataset>')
+    for table in ("one", "two"):
+        more = {"APPEND_SUBDATASET": "YES"} if table == "two" else {}
+        write(tmp_path / "bandless.gpkg", np.ones((1, 20, 20), np.uint8), driver="GPKG", RASTER_TABLE=table, **more)
     geopandas.GeoDataFrame({"class": []}, geometry=[], crs="EPSG:32633").to_file(tmp_path / "empty.gpkg")
     untrained.make_model(tmp_path / "m.safetensors")
     torch.save({"weight": torch.zeros(1)}, tmp_path / "pickle.safetensors")
@@ -66,11 +68,11 @@ TRAIN = "train scene.tif --labels {} -o out.safetensors --epochs 1"
     [
         ("info absent.tif", "absent.tif does not exist"),
         ("info text.tif", "text.tif is not a raster that GDAL can open"),
-        ("info bandless.vrt", "bandless.vrt has no bands"),
+        ("info bandless.gpkg", "bandless.gpkg has no bands"),
         (PREDICT.format("absent.tif"), "absent.tif does not exist"),
         (PREDICT.format("text.tif"), "text.tif is not a raster"),
         (PREDICT.format("cut.tif"), "cut.tif is damaged near row"),
-        (PREDICT.format("bandless.vrt"), "has no bands"),
+        (PREDICT.format("bandless.gpkg"), "has no bands"),
         (PREDICT.format("three.tif"), "has 3 band(s)"),
         (PREDICT.format("scene.tif --bands 1"), "--bands names 1; name 2"),
         (PREDICT.format("scene.tif --bands 1,9"), "there is no band [9]"),
