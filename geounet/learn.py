@@ -60,7 +60,7 @@ class Recipe:
     batch_size: int = 8
     """Patches a step."""
     patches: int | None = None
-    """Patches an epoch; by default about twice what covers the training images, at least 128."""
+    """Patches an epoch; by default about twice what covers the training images, 128 to 512."""
     augment: bool = True
     """Whether patches are flipped, rotated, scaled and jittered."""
     device: str = "auto"
@@ -202,7 +202,8 @@ def _dataset(pairs: Sequence[Pair], card: ModelCard) -> SceneDataset:
 
 def _training_batches(dataset: SceneDataset, recipe: Recipe) -> DataLoader[Any]:
     area = sum(scene.extent.pixels for scene in dataset.scenes)
-    length = recipe.patches or max(128, round_up(2 * area // recipe.patch_size**2, recipe.batch_size))
+    covering = 2 * area // recipe.patch_size**2
+    length = recipe.patches or round_up(min(512, max(128, covering)), recipe.batch_size)
     generator = torch.Generator().manual_seed(recipe.seed)
     sampler = RandomPatchGeoSampler(dataset, recipe.patch_size, length, generator)
     return DataLoader(dataset, batch_size=recipe.batch_size, sampler=sampler, drop_last=True)

@@ -22,7 +22,7 @@ import numba
 import numpy as np
 import shapely
 
-from geounet.classes import NODATA
+from geounet.tracing import trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,13 +33,6 @@ if TYPE_CHECKING:
     from geounet.grid import Window
 
     Integers = NDArray[np.int64]
-
-# Sides of a pixel in the order of walking around it with the pixel on the right: top (heading east), right (south),
-# bottom (west), left (north). For each the step of its heading, and the corner where it ends.
-_STEP_ROW = np.array([0, 1, 0, -1])
-_STEP_COL = np.array([1, 0, -1, 0])
-_END_ROW = np.array([0, 1, 1, 0])
-_END_COL = np.array([1, 1, 0, 0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +110,7 @@ def outline_tile(
         core: where the tile lies in the raster.
         raster_width: columns of the whole raster.
     """
-    lines = Lines(*_trace(classes, labels, core.row, core.col, raster_width))
+    lines = Lines(*trace(classes, labels, core.row, core.col, raster_width))
     arcs = int((lines.first_edges != lines.next_edges).sum())
     return TileOutlines(_split(_section(lines, arcs, lines.labels.size)), _section(lines, 0, arcs))
 
@@ -153,144 +146,6 @@ def _take(lines: Lines, wanted: Integers) -> Lines:
 
 def _offsets(lengths: Integers) -> Integers:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _count_vertices(classes: NDArray[np.uint8]) -> int:
-    """Turns of all outlines at the lattice points of a tile: no fewer than :func:`_trace` finds."""
-    count = 0
-    for row in range(1, classes.shape[0]):
-        for col in range(1, classes.shape[1]):
-            a, b = classes[row - 1, col - 1], classes[row - 1, col]
-            c, d = classes[row, col - 1], classes[row, col]
-            if (a == b) & (c == d) | (a == c) & (b == d):
-                continue
-            # A pixel that differs from both neighbours has a convex corner here, three equal ones a concave one.
-            count += (a != b) & (a != c)
-            count += (b != a) & (b != d)
-            count += (c != a) & (c != d)
-            count += (d != b) & (d != c)
-            count += (a == b) & (a == c) | (d == b) & (d == c) | (a == b) & (a == d) | (a == c) & (a == d)
-    return count
-
-
-@numba.njit(cache=True, nogil=True)
-def _walk(classes, visited, row, col, side, vertices, saddles, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Follow edges to the first of another tile, or back to the start; return that edge and the vertex count."""
-    height, width = visited.shape
-    first_row, first_col, first_side = row, col, side
-    value = classes[row + 1, col + 1]
-    while True:
-        if side == 0:
-            visited[row, col] = True
-        left = (side + 3) & 3
-        ahead_row, ahead_col = row + _STEP_ROW[side], col + _STEP_COL[side]
-        aside_row, aside_col = ahead_row + _STEP_ROW[left], ahead_col + _STEP_COL[left]
-        ahead = classes[ahead_row + 1, ahead_col + 1] == value
-        aside = classes[aside_row + 1, aside_col + 1] == value
-        if ahead and not aside:
-            row, col = ahead_row, ahead_col
-        else:
-            vertices[count, 0], vertices[count, 1] = row + _END_ROW[side], col + _END_COL[side]
-            saddles[count] = aside and not ahead
-            count += 1
-            if ahead:
-                row, col, side = aside_row, aside_col, left
-            else:
-                side = (side + 1) & 3
-        if row == first_row and col == first_col and side == first_side:
-            break
-        if row < 0 or col < 0 or row >= height or col >= width:
-            break
-    return row, col, side, count
-
-
-@numba.njit(cache=True, nogil=True)
-def _enters(classes, height, width, row, col, side):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Whether this side of a pixel is an edge, and the edge before it belongs to a pixel of another tile."""
-    value = classes[row + 1, col + 1]
-    left = (side + 3) & 3
-    if value == NODATA or classes[row + 1 + _STEP_ROW[left], col + 1 + _STEP_COL[left]] == value:
-        return False
-    back_row, back_col = row - _STEP_ROW[side], col - _STEP_COL[side]
-    if classes[back_row + 1, back_col + 1] != value:
-        return False
-    aside_row, aside_col = back_row + _STEP_ROW[left], back_col + _STEP_COL[left]
-    if classes[aside_row + 1, aside_col + 1] == value:
-        back_row, back_col = aside_row, aside_col
-    return back_row < 0 or back_col < 0 or back_row >= height or back_col >= width
-
-
-@numba.njit(cache=True, nogil=True)
-def _starts(classes, height, width):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """The edges, as (row, column, side), at which outlines come in from other tiles."""
-    starts = []
-    for row in range(height):
-        step = 1 if row in (0, height - 1) else max(1, width - 1)
-        for col in range(0, width, step):
-            for side in range(4):
-                if _enters(classes, height, width, row, col, side):
-                    starts.append((row, col, side))  # noqa: PERF401 - numba
-    return starts
-
-
-@numba.njit(cache=True, nogil=True)
-def _trace(classes, labels, core_row, core_col, raster_width):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """All outlines of a tile's pixels: the fields of :class:`Lines`; arcs first, then closed lines."""
-    height, width = labels.shape
-    visited = np.zeros((height, width), np.bool_)
-    starts = _starts(classes, height, width)
-    most = _count_vertices(classes)
-    vertices, saddles = np.empty((most, 2), np.int32), np.empty(most, np.bool_)
-    # A closed line has four vertices at least.
-    capacity = len(starts) + most // 4
-    offsets, sources = np.zeros(capacity + 1, np.int64), np.empty((capacity, 2), np.int32)
-    first, following = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-    lines, count, scan = 0, 0, 0
-    while True:
-        if lines < len(starts):
-            row, col, side = starts[lines]
-        else:
-            scan = _next_start(classes, visited, scan)
-            if scan == height * width:
-                break
-            row, col, side = scan // width, scan % width, 0
-        sources[lines] = row, col
-        first[lines] = ((row + core_row) * raster_width + col + core_col) * 4 + side
-        row, col, side, count = _walk(classes, visited, row, col, side, vertices, saddles, count)
-        following[lines] = ((row + core_row) * raster_width + col + core_col) * 4 + side
-        lines += 1
-        offsets[lines] = count
-    vertices[:, 0] += core_row
-    vertices[:, 1] += core_col
-    label_of, class_of = np.empty(lines, np.int64), np.empty(lines, np.uint8)
-    for line in range(lines):
-        row, col = sources[line]
-        label_of[line], class_of[line] = labels[row, col], classes[row + 1, col + 1]
-    return (
-        vertices[:count],
-        saddles[:count],
-        offsets[: lines + 1],
-        label_of,
-        class_of,
-        first[:lines],
-        following[:lines],
-    )
-
-
-@numba.njit(cache=True, nogil=True)
-def _next_start(classes, visited, scan):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """The next pixel in raster order, from `scan` on, whose top is an edge that no line has taken yet.
-
-    Every closed line heads east somewhere, so the tops find them all.
-    """
-    height, width = visited.shape
-    for row in range(scan // width, height):
-        for col in range(scan % width if row == scan // width else 0, width):
-            value = classes[row + 1, col + 1]
-            if value != classes[row, col + 1] and value != NODATA and not visited[row, col]:
-                return row * width + col
-    return height * width
 
 
 def _split(lines: Lines) -> Rings:

@@ -89,7 +89,9 @@ class ManyValues(click.Command):
 @options.option("--minutes", type=click.FloatRange(0, min_open=True), help="Time budget in minutes.")
 @options.option("--patch-size", type=click.IntRange(16), default=256, show_default=True, help="Patch side in pixels.")
 @options.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Patches a step.")
-@options.option("--patches", type=click.IntRange(1), help="Patches an epoch; about twice the images' area by default.")
+@options.option(
+    "--patches", type=click.IntRange(1), help="Patches an epoch; by default 128 to 512, by the images' area."
+)
 @options.option("--learning-rate", type=float, default=2e-3, show_default=True, help="Highest learning rate.")
 @options.option("--augment/--no-augment", default=True, show_default=True, help="Flip, rotate, scale and jitter.")
 @options.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, patches and augmentation.")

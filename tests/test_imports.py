@@ -18,6 +18,7 @@ MODULES = {
 LAYERS = {
     "errors": {"errors"},
     "values": {"classes", "devices", "grid", "outputs"},
+    "kernels": {"tracing"},
     "rasters and networks": {"scene", "models"},
     "labels": {"labels"},
     "steps": {
