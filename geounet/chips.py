@@ -15,7 +15,7 @@ from geounet.errors import OutputError, SceneError
 from geounet.grid import Window
 from geounet.labels import Pair, list_rasters, pair_labels, read_codes
 from geounet.outputs import atomic, check_output
-from geounet.scene import Scene, bounds_of, load_scene, opened, read_stored, transform_of
+from geounet.scene import Scene, bounds_of, load_scene, opened, pixel_coordinates_allowed, read_stored, transform_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -121,6 +121,7 @@ def _write(path: Path, chip: Chip, array: Any, valid: Any, nodata: float | None)
     with (
         atomic(path) as staged,
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        pixel_coordinates_allowed(),
         rasterio.open(
             staged,
             "w",

@@ -20,7 +20,7 @@ import rasterio.windows
 
 from geounet.classes import LandClass, default_class
 from geounet.errors import OutputError
-from geounet.scene import load_scene, opened
+from geounet.scene import load_scene, opened, pixel_coordinates_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -91,23 +91,26 @@ def write_cog(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Window,
 
 def _write_plain(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Window, NDArray[Any]]]) -> None:
     # Uncompressed, so that a piece which covers a part of a TIFF tile is written in place.
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        height=profile.height,
-        width=profile.width,
-        count=len(profile.names),
-        dtype=profile.dtype,
-        crs=profile.crs,
-        transform=profile.transform,
-        nodata=profile.nodata,
-        tiled=True,
-        blockxsize=512,
-        blockysize=512,
-        bigtiff="IF_SAFER",
-        sparse_ok=True,
-    ) as dataset:
+    with (
+        pixel_coordinates_allowed(),
+        rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            height=profile.height,
+            width=profile.width,
+            count=len(profile.names),
+            dtype=profile.dtype,
+            crs=profile.crs,
+            transform=profile.transform,
+            nodata=profile.nodata,
+            tiled=True,
+            blockxsize=512,
+            blockysize=512,
+            bigtiff="IF_SAFER",
+            sparse_ok=True,
+        ) as dataset,
+    ):
         _describe(dataset, profile)
         for window, array in pieces:
             area = rasterio.windows.Window(window.col, window.row, window.width, window.height)

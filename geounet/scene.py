@@ -152,11 +152,18 @@ def _band_name(dataset: Any, band: int) -> str:
 
 
 @contextmanager
+def pixel_coordinates_allowed() -> Iterator[None]:
+    """Rasterio warns of every raster without a georeference; here they are rasters like any other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        yield
+
+
+@contextmanager
 def _open(path: str) -> Iterator[Any]:
     """A rasterio dataset; whatever GDAL says against it becomes one sentence."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with pixel_coordinates_allowed():
             dataset = rasterio.open(path)
     except rasterio.errors.RasterioIOError as error:
         local = "://" not in path and not path.startswith("/vsi")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -173,3 +175,21 @@ def test_demo_says_where_to_look(tmp_path):
     assert set(places) == {"raster", "confidence", "polygons", "picture"}
     assert all(Path(place).is_file() for place in places.values())
     assert "mean IoU" in log
+
+
+def test_a_picture_without_georeference_says_one_line(tmp_path):
+    """A PNG works in pixel coordinates, and no library's warning reaches standard error."""
+    with rasterio.open(SCENE) as scene:
+        bands = (scene.read(window=rasterio.windows.Window(100, 100, 60, 40)) // 16).clip(1, 255).astype(np.uint8)
+    Image.fromarray(bands[:3].transpose(1, 2, 0)).save(tmp_path / "picture.png")
+    labels = np.where(bands[3] > np.median(bands[3]), 20, 10).astype(np.uint8)
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    for arguments, lines in (
+        ("train picture.png --labels labels.png -o m.safetensors --depth 1 --width 4 --epochs 1 --patches 8", 2),
+        ("run picture.png -m m.safetensors -o out", 1),
+    ):
+        command = [sys.executable, "-c", "from geounet_pipelines.main import main; main()", *arguments.split()]
+        found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert len(found.stderr.splitlines()) == lines, found.stderr
+    with rasterio.open(tmp_path / "out/picture/classes.tif") as raster:
+        assert (raster.crs, raster.shape) == (None, (40, 60))
