@@ -53,6 +53,10 @@ class Recipe:
     """Of the classic UNet."""
     width: int = 32
     """Of the classic UNet."""
+    norm: str = "batch"
+    """Of the classic UNet."""
+    upsampling: str = "transpose"
+    """Of the classic UNet."""
     loss: str = "ce+dice"
     """Name of a loss."""
     patch_size: int = 256
@@ -163,7 +167,14 @@ def _start(
     pairs: Sequence[Pair], statistics: Statistics, classes: tuple[LandClass, ...], recipe: Recipe, command: str
 ) -> tuple[torch.nn.Module, ModelCard]:
     architecture = Architecture(
-        len(statistics.bands), len(classes), recipe.arch, recipe.encoder, recipe.depth, recipe.width
+        len(statistics.bands),
+        len(classes),
+        recipe.arch,
+        recipe.encoder,
+        recipe.depth,
+        recipe.width,
+        recipe.norm,
+        recipe.upsampling,
     )
     network = build_network(architecture)
     reach = probe_receptive_field(network, architecture.in_channels)

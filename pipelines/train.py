@@ -77,6 +77,20 @@ class ManyValues(click.Command):
     "--width", type=click.IntRange(1), default=32, show_default=True, help="Channels of the classic UNet's first level."
 )
 @options.option(
+    "--norm",
+    type=click.Choice(["batch", "group", "none"]),
+    default="batch",
+    show_default=True,
+    help="Normalisation of the classic UNet; with group the tiling shows.",
+)
+@options.option(
+    "--upsampling",
+    type=click.Choice(["transpose", "bilinear", "nearest"]),
+    default="transpose",
+    show_default=True,
+    help="Upsampling of the classic UNet.",
+)
+@options.option(
     "--loss",
     type=click.Choice(["ce", "dice", "ce+dice"]),
     default="ce+dice",
@@ -119,12 +133,10 @@ def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> N
     epochs = given["epochs"] or (_UNLIMITED if given["minutes"] else 100)
     how = {"bands": given["bands"], "label_field": given["label_field"]}
     how["background"] = 255 if given["background"] is None else given["background"]
-    names = ("arch", "encoder", "depth", "width", "loss", "patch_size", "batch_size", "patches", "augment", "device",
-             "precision", "seed")  # fmt: skip
     card = train(
         Source(images, given["labels"], **how),
         out,
-        recipe=Recipe(**{name: given[name] for name in names}),
+        recipe=Recipe(**{name: given[name] for name in Recipe.__slots__}),
         schedule=Schedule(epochs, given["minutes"], given["learning_rate"]),
         validation=Source(given["val"], given["val_labels"], **how) if given["val"] else None,
         classes=read_classes(given["class_file"]) if given["class_file"] else (),

@@ -26,7 +26,7 @@ LAYERS = {
         "polygons", "report", "sampling", "statistics", "tile_store", "training", "vector_io",
     },
     "class rasters": {"class_raster"},
-    "orchestration": {"chips", "describe", "learn", "predict", "vectorize"},
+    "orchestration": {"arrays", "chips", "describe", "learn", "predict", "vectorize"},
     "the sentence": {"segment"},
 }  # fmt: skip
 RANK = {module: rank for rank, modules in enumerate(LAYERS.values()) for module in modules}

@@ -1,0 +1,103 @@
+"""The face for analysis: scenes and products as Dask-backed xarray DataArrays.
+
+With CRS and transform where rioxarray's accessor finds them (`array.rio.crs`, `array.rio.transform()`). For windows
+by the thousand :mod:`geounet.scene` is the faster way.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geounet.cog import classes_of
+from geounet.errors import SceneError
+from geounet.grid import Grid
+from geounet.scene import load_scene, opened, read
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    import xarray
+
+    from geounet.grid import Window
+    from geounet.scene import Scene
+
+
+def open_scene(path: str | Path, bands: Sequence[int] | None = None, chunk_size: int = 1024) -> xarray.DataArray:
+    """A scene as `(band, y, x)` float32, scaled to what it measures and NaN where invalid; read when computed.
+
+    Args:
+        path: anything GDAL opens.
+        bands: the bands to read, from 1; all but alpha by default.
+        chunk_size: side of a chunk in pixels.
+
+    Raises:
+        SceneError: it cannot be opened.
+    """
+    scene = load_scene(path, bands)
+    array: xarray.DataArray = _labelled(scene, _chunks(scene, chunk_size)).rio.write_nodata(np.nan, encoded=False)
+    return array
+
+
+def open_product(path: str | Path, chunk_size: int = 1024) -> xarray.DataArray:
+    """A class raster as `(y, x)` uint8, 255 where nodata, with its class table in the attributes.
+
+    `attrs["class_values"]`, `attrs["class_names"]` and `attrs["class_colors"]` run in parallel.
+
+    Args:
+        path: a class raster, or a product folder with `classes.tif`.
+        chunk_size: side of a chunk in pixels.
+
+    Raises:
+        SceneError: it cannot be opened, or is no raster of one 8-bit band.
+    """
+    file = Path(path, "classes.tif") if Path(path).is_dir() else Path(path)
+    scene = load_scene(file)
+    if scene.dtype != "uint8" or len(scene.bands) != 1:
+        raise SceneError(f"{file} has {len(scene.bands)} band(s) of {scene.dtype}; a class raster has one of uint8")
+    array = _labelled(scene, _chunks(scene, chunk_size))[0].drop_vars("band")
+    classes = classes_of(file)
+    codes: xarray.DataArray = array.fillna(255).astype(np.uint8).rename("class").rio.write_nodata(255)
+    return codes.assign_attrs(
+        class_values=[item.value for item in classes],
+        class_names=[item.name for item in classes],
+        class_colors=[item.color for item in classes],
+    )
+
+
+def _chunks(scene: Scene, chunk_size: int) -> Any:
+    """The scene as a Dask array (bands, height, width), a task a chunk."""
+    import dask.array
+
+    def block(window: Window) -> Any:
+        shape = (len(scene.bands), window.height, window.width)
+        return dask.array.from_delayed(dask.delayed(_read)(scene, window), shape, np.float32)
+
+    tiles = [tile.core for tile in Grid(scene.extent, chunk_size, chunk_size).tiles()]
+    rows = sorted({window.row for window in tiles})
+    return dask.array.block([[block(window) for window in tiles if window.row == row] for row in rows])
+
+
+def _read(scene: Scene, window: Window) -> Any:
+    with opened(scene) as dataset:
+        values, valid = read(dataset, scene, window)
+    return np.where(valid, values, np.float32(np.nan))
+
+
+def _labelled(scene: Scene, data: Any) -> xarray.DataArray:
+    """With band names, and the coordinates of pixel centres where rows and columns run along the axes."""
+    import rioxarray  # noqa: F401 - registers the accessor
+    import xarray
+
+    coordinates: dict[str, Any] = {"band": list(scene.band_names)}
+    if scene.rectilinear:
+        coordinates["x"] = scene.transform.c + scene.transform.a * (np.arange(scene.width) + 0.5)
+        coordinates["y"] = scene.transform.f + scene.transform.e * (np.arange(scene.height) + 0.5)
+    array = xarray.DataArray(data, coords=coordinates, dims=("band", "y", "x"), name=scene.name)
+    placed: xarray.DataArray = array.rio.write_transform(scene.transform)
+    if scene.crs is not None:
+        placed = placed.rio.write_crs(scene.crs.to_wkt())
+    return placed
