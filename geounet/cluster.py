@@ -40,7 +40,8 @@ def connect(scheduler: str = "local", workers: int = 1) -> Iterator[Client]:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     cluster = LocalCluster(
         n_workers=workers,
-        threads_per_worker=1,
+        # One computes while the other reads and writes; see inference.py.
+        threads_per_worker=2,
         processes=workers > 1,
         dashboard_address=None,
         # Blocks bound the memory; Dask's own limit would pause workers that hold a large network.

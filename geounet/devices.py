@@ -41,6 +41,15 @@ def pick_training_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cpu" and _cpu_has_bf16() else torch.float32
 
 
+def faster_precision(device: torch.device) -> str | None:
+    """The precision below float32 in which a device computes faster; None if there is none."""
+    if device.type == "cpu":
+        return "bf16" if _cpu_has_bf16() else None
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return None
+
+
 def _cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bfloat16 in hardware; emulated it is slower than float32."""
     try:

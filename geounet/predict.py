@@ -16,13 +16,15 @@ from geounet.cluster import connect, map_unordered, threads_per_worker
 from geounet.cog import RasterProfile, write_cog
 from geounet.compatibility import scene_for_model
 from geounet.devices import pick_device
-from geounet.errors import GeounetError, ModelError, OutputError
-from geounet.grid import Grid, round_up
-from geounet.inference import CONFIDENCE_LEVELS, Job, run_block
+from geounet.errors import GeounetError, OutputError
+from geounet.grid import Grid
+from geounet.inference import Job, NetworkSetup, run_block
 from geounet.models.model_file import fingerprint, read_card
 from geounet.outputs import check_output
+from geounet.runtimes import CONFIDENCE_LEVELS
 from geounet.scene import transform_of, window_of_bounds
 from geounet.tile_store import BlockRecord, TileStore, open_store
+from geounet.tuning import Tuning, describe_agreement, tune
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,10 +38,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_CORE = 1024
-# For a model that sees its whole window: enough that the worst edge effects are cropped.
-_UNBOUNDED_HALO = 128
-
 
 @dataclass(frozen=True, slots=True)
 class Engine:
@@ -48,13 +46,15 @@ class Engine:
     tile_size: int = 2048
     """Side of a block in pixels, what a worker takes at once; rounded up to whole cores."""
     window_size: int | None = None
-    """Side of what the network sees at once, halo included; None for a core of 1024, or the scene if it is smaller."""
+    """Side of what the network sees at once, halo included; None to choose, see :func:`geounet.tuning.tune`."""
     halo: int | None = None
-    """Pixels around a core, rounded up to the stride; None for the receptive field."""
+    """Pixels around a core, rounded up to the stride; None for the receptive field, or what does for it."""
     device: str = "auto"
     """See :func:`geounet.devices.pick_device`."""
-    precision: str = "fp32"
-    """A key of :data:`geounet.devices.PRECISIONS`."""
+    precision: str = "auto"
+    """A key of :data:`geounet.devices.PRECISIONS`; `auto` for the fastest that changes next to nothing."""
+    runtime: str = "auto"
+    """See :data:`geounet.runtimes.RUNTIMES`."""
     scheduler: str = "local"
     """See :func:`geounet.cluster.connect`."""
     workers: int = 1
@@ -69,14 +69,14 @@ class Plan:
     """What is read."""
     card: ModelCard
     """The model."""
+    tuning: Tuning
+    """What it runs with."""
     grid: Grid
     """The lattice of windows over the scene, and the region that is asked for."""
     blocks: tuple[Block, ...]
     """What the tasks will take."""
     block_shape: tuple[int, int]
     """Height and width of a block."""
-    exact: bool
-    """Whether the halo covers the receptive field, so that the tiling changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,39 +99,32 @@ class Prediction:
     """Blocks in all."""
     seconds: float
     """Time it took."""
+    tuning: Tuning
+    """What it ran with."""
 
 
 def plan_prediction(
-    scene: Scene, card: ModelCard, engine: Engine, bbox: tuple[float, float, float, float] | None = None
+    scene: Scene,
+    card: ModelCard,
+    tuning: Tuning,
+    tile_size: int,
+    bbox: tuple[float, float, float, float] | None = None,
 ) -> Plan:
     """Lay the lattice and group its windows into blocks.
 
     Args:
         scene: what is read.
         card: the model.
-        engine: its tile size, window size and halo.
+        tuning: core and halo of the windows.
+        tile_size: side of a block in pixels, rounded up to whole cores.
         bbox: minimum x, minimum y, maximum x, maximum y in the scene's CRS; the lattice stays the scene's.
 
     Raises:
-        ModelError: the window has no room for a core.
         SceneError: the box lies beside the scene.
     """
-    stride = card.stride
-    full = round_up(_UNBOUNDED_HALO, stride) if card.halo is None else card.halo
-    halo = full if engine.halo is None else round_up(engine.halo, stride)
-    size = engine.window_size
-    core = round_up(_CORE, stride) if size is None else (size - 2 * halo) // stride * stride
-    if core < stride:
-        raise ModelError(
-            f"a window of {size} pixels has no room for a halo of {halo} on each side and a core of {stride}; "
-            f"give at least {2 * halo + stride}"
-        )
     region = scene.extent if bbox is None else window_of_bounds(scene, bbox)
-    # A scene smaller than the core is one window; this depends on the scene alone, so not on the tiling.
-    height, width = (min(core, round_up(length, stride)) for length in (scene.height, scene.width))
-    grid = Grid(region, height, width, halo, stride)
-    exact = card.halo is not None and halo >= card.halo
-    return Plan(scene, card, grid, grid.blocks(engine.tile_size), grid.block_shape(engine.tile_size), exact)
+    grid = Grid(region, *tuning.core, tuning.halo, card.stride)
+    return Plan(scene, card, tuning, grid, grid.blocks(tile_size), grid.block_shape(tile_size))
 
 
 def predict(
@@ -169,9 +162,21 @@ def predict(
     engine = engine or Engine()
     _check_outputs(out, confidence, overwrite)
     card = read_card(model)
-    plan = plan_prediction(scene_for_model(path, card, bands), card, engine, bbox)
-    _warn_of_seams(plan)
-    work = _Work(plan, model.absolute(), fingerprint(model), str(pick_device(engine.device)), engine)
+    scene, device = scene_for_model(path, card, bands), pick_device(engine.device)
+    tuning = tune(
+        scene,
+        card,
+        model,
+        device,
+        window_size=engine.window_size,
+        halo=engine.halo,
+        runtime=engine.runtime,
+        precision=engine.precision,
+    )
+    if tuning.tiling.startswith("approximate"):
+        _log.warning("the tiling may show; %s", tuning.tiling)
+    plan = plan_prediction(scene, card, tuning, engine.tile_size, bbox)
+    work = _Work(plan, model.absolute(), fingerprint(model), str(device), engine)
     store = _open_store(work, out, restart=overwrite)
     try:
         records, resumed = _run_blocks(work, store, progress)
@@ -202,14 +207,6 @@ def _check_outputs(out: Path, confidence: Path | None, overwrite: bool) -> None:
         check_output(path, overwrite)
 
 
-def _warn_of_seams(plan: Plan) -> None:
-    if not plan.exact:
-        seen = "the whole window" if plan.card.halo is None else f"{plan.card.halo} px"
-        _log.warning(
-            "the halo of %d px does not cover what this model sees (%s): the tiling may show", plan.grid.halo, seen
-        )
-
-
 def _open_store(work: _Work, out: Path, *, restart: bool) -> TileStore:
     return open_store(
         out.with_name(f"{out.name}.tiles"),
@@ -231,19 +228,26 @@ def _run_blocks(work: _Work, store: TileStore, progress: Progress) -> tuple[list
     progress(resumed, len(blocks))
     if missing:
         with connect(work.engine.scheduler, work.engine.workers) as client:
-            job = Job(
-                work.plan.scene,
-                str(work.model),
-                work.fingerprint,
-                work.device,
-                work.engine.precision,
-                threads_per_worker(client),
-                store,
-            )
+            job = _job(work, store, threads_per_worker(client))
             for record in map_unordered(client, partial(run_block, job), missing):
                 records.append(record)
                 progress(len(records), len(blocks))
     return records, resumed
+
+
+def _job(work: _Work, store: TileStore, threads: int) -> Job:
+    grid, tuning = work.plan.grid, work.plan.tuning
+    network = NetworkSetup(
+        model=str(work.model),
+        fingerprint=work.fingerprint,
+        device=work.device,
+        precision=tuning.precision,
+        runtime=tuning.runtime,
+        window=(grid.window_height, grid.window_width),
+        halo=grid.halo,
+        threads=threads,
+    )
+    return Job(work.plan.scene, network, store)
 
 
 def _identity(work: _Work) -> dict[str, Any]:
@@ -257,7 +261,8 @@ def _identity(work: _Work) -> dict[str, Any]:
         "bbox": [region.row, region.col, region.height, region.width],
         "tile size": plan.block_shape,
         "device": work.device.partition(":")[0],
-        "precision": work.engine.precision,
+        "precision": plan.tuning.precision,
+        "runtime": plan.tuning.runtime,
         "version": version("geounet"),
     }
 
@@ -271,15 +276,17 @@ def _file_identity(path: str) -> list[Any]:
 
 
 def _tags(work: _Work) -> dict[str, str]:
-    grid = work.plan.grid
+    grid, tuning = work.plan.grid, work.plan.tuning
     return {
         "SOFTWARE": f"geounet {version('geounet')}",
         "SCENE": Path(work.plan.scene.path).name,
         "MODEL": json.dumps({"name": work.model.name, "sha256": work.fingerprint}),
-        "PRECISION": work.engine.precision,
+        "RUNTIME": tuning.runtime,
+        "PRECISION": tuning.precision,
+        "AGREEMENT": describe_agreement(tuning),
         "HALO": str(grid.halo),
         "WINDOW": f"{grid.window_height} x {grid.window_width}",
-        "TILING": "exact" if work.plan.exact else "approximate: the halo does not cover what the model sees",
+        "TILING": tuning.tiling,
     }
 
 
@@ -313,4 +320,5 @@ def _summary(plan: Plan, records: Sequence[BlockRecord], resumed: int, seconds: 
         resumed=resumed,
         blocks=len(plan.blocks),
         seconds=seconds,
+        tuning=plan.tuning,
     )

@@ -105,8 +105,12 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
 
 device = option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 precision = option(
-    "--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True,
-    help="Arithmetic of the network.",
+    "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True,
+    help="Arithmetic of the network; auto takes the fastest that keeps 99.9 % of the class pixels on a probe.",
+)  # fmt: skip
+runtime = option(
+    "--runtime", type=click.Choice(["auto", "torch", "openvino"]), default="auto", show_default=True,
+    help="What runs the network; auto takes OpenVINO on a CPU where it is installed.",
 )  # fmt: skip
 window_size = option(
     "--window-size", callback=_pixels_or_auto, default="auto", show_default=True, metavar="PIXELS|auto",
@@ -114,13 +118,13 @@ window_size = option(
 )  # fmt: skip
 halo = option(
     "--halo", callback=_pixels_or_auto, default="auto", show_default=True, metavar="PIXELS|auto",
-    help="Pixels read around what is kept, on each side; auto covers the receptive field.",
+    help="Pixels read around what is kept, on each side; auto covers the receptive field, or what a probe shows to do.",
 )  # fmt: skip
 
 
 def engine(function: Callable[..., Any]) -> Callable[..., Any]:
     """How a prediction is run: the fields of :class:`geounet.predict.Engine`, handed on as `engine`."""
-    names = ("tile_size", "window_size", "halo", "device", "precision", "scheduler", "workers")
+    names = ("tile_size", "window_size", "halo", "device", "precision", "runtime", "scheduler", "workers")
 
     @functools.wraps(function)
     def gathered(**given: Any) -> Any:
@@ -129,7 +133,7 @@ def engine(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(engine=Engine(**{name: given.pop(name) for name in names}), **given)
 
     wrapped: Callable[..., Any] = gathered
-    for decorate in (workers, scheduler, precision, device, halo, window_size, tile_size):
+    for decorate in (workers, scheduler, runtime, precision, device, halo, window_size, tile_size):
         wrapped = decorate(wrapped)
     return wrapped
 

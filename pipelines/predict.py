@@ -39,6 +39,10 @@ def describe(result: Prediction) -> str:
     """One line: pixels, seconds, speed, what was skipped and resumed."""
     speed = result.pixels / 1e6 / max(result.seconds, 1e-9)
     text = f"{result.pixels / 1e6:.2f} Mpx in {result.seconds:.1f} s ({speed:.2f} Mpx/s), {result.windows} windows"
+    tuning = result.tuning
+    text += f", {tuning.runtime} {tuning.precision}"
+    if tuning.agreement is not None:
+        text += f" ({tuning.agreement:.2%} of fp32's classes)"
     if result.skipped:
         text += f", {result.skipped} skipped as nodata"
     if result.resumed:

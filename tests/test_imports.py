@@ -21,20 +21,17 @@ LAYERS = {
     "kernels": {"tracing"},
     "rasters and networks": {"scene", "models"},
     "labels": {"labels"},
+    "what feeds and runs networks": {"runtimes", "sampling"},
     "steps": {
         "augment", "clean", "cluster", "cog", "compatibility", "components", "evaluation", "inference", "measures",
-        "polygons", "report", "sampling", "statistics", "tile_store", "training", "vector_io",
+        "polygons", "probe", "report", "statistics", "tile_store", "training", "vector_io",
     },
-    "class rasters": {"class_raster"},
+    "choices and class rasters": {"class_raster", "tuning"},
     "orchestration": {"arrays", "chips", "describe", "learn", "predict", "vectorize"},
     "the sentence": {"segment"},
 }  # fmt: skip
 RANK = {module: rank for rank, modules in enumerate(LAYERS.values()) for module in modules}
 EXCEPTIONS = {
-    (
-        "inference",
-        "sampling",
-    ): "prediction reads its windows through the sampler and dataset that training reads through",
     ("inference", "tile_store"): "a block's task writes its own chunk and record, so that no pixel travels",
 }
 

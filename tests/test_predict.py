@@ -24,7 +24,7 @@ from geounet.inference import predict_logits
 from geounet.models.encoders import Architecture
 from geounet.models.model_file import load_model
 from geounet.models.receptive_field import probe_receptive_field
-from geounet.predict import Engine, plan_prediction, predict
+from geounet.predict import Engine, predict
 from geounet.sampling import HaloGridGeoSampler, SceneDataset
 from geounet.scene import load_scene
 
@@ -365,11 +365,11 @@ def test_scenes_that_do_not_fit_are_refused_with_the_numbers(tmp_path, model):
     assert not (tmp_path / "d.tif").exists()
 
 
-def test_a_window_without_room_for_a_core_is_refused(model, holed_scene):
+def test_a_window_without_room_for_a_core_is_refused(tmp_path, model, holed_scene):
     """The smallest window that works is named."""
     card = load_model(model)[1]
     with pytest.raises(ModelError, match=rf"give at least {2 * card.halo + card.stride}"):
-        plan_prediction(load_scene(holed_scene), card, Engine(window_size=2 * card.halo))
+        run(holed_scene, model, tmp_path / "c.tif", window_size=2 * card.halo)
 
 
 def test_a_damaged_scene_leaves_no_raster(tmp_path, model):

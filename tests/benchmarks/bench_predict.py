@@ -76,12 +76,12 @@ def main():
         scene, model = Path(folder, "scene.tif"), Path(folder, "model.safetensors")
         draw_scene(scene, given.side)
         make_model(model, 3, encoder="resnet18")
-        rows = {"forward pass, fp32": [], "scene to COG, fp32": [], "scene to COG, bf16": []}
+        engines = {"torch fp32": Engine(runtime="torch", precision="fp32"), "auto": Engine()}
+        rows = {"forward pass, fp32": [], **{f"scene to COG, {name}": [] for name in engines}}
         for _ in range(given.repeats):
             rows["forward pass, fp32"].append(forward_pass(model))
-            for precision in ("fp32", "bf16"):
-                engine = Engine(precision=precision)
-                rows[f"scene to COG, {precision}"].append(end_to_end(scene, model, folder, engine))
+            for name, engine in engines.items():
+                rows[f"scene to COG, {name}"].append(end_to_end(scene, model, folder, engine))
     plain = statistics.median(rows["forward pass, fp32"])
     table = {
         name: {"mpx_per_s": round(statistics.median(speeds), 3), "ratio": round(statistics.median(speeds) / plain, 2)}
