@@ -188,12 +188,15 @@ def cut_chips(
     )
     chips = plan_chips(items, size, overlap)
     _make_folders(folder, labelled=bool(labels))
-    records: list[ChipRecord] = []
+    records: list[ChipRecord | None] = []
+
+    def take(record: ChipRecord | None) -> None:
+        records.append(record)
+        progress(len(records), len(chips))
+
     with connect(scheduler, workers) as client:
-        for done, record in enumerate(map_unordered(client, partial(cut_chip, folder.absolute()), chips), 1):
-            records += [record] if record else []
-            progress(done, len(chips))
-    found = tuple(sorted(records, key=lambda record: record.name))
+        map_unordered(client, partial(cut_chip, folder.absolute()), chips, take)
+    found = tuple(sorted((record for record in records if record), key=lambda record: record.name))
     _write_index(index, found, {chip.name: chip for chip in chips})
     return found
 

@@ -64,8 +64,12 @@ def _join(scheduler: str) -> Client:
         ) from error
 
 
-def map_unordered(client: Client, function: Callable[..., Any], items: Sequence[Any]) -> Iterator[Any]:
-    """The results of `function(item)`, as they come; the first failure ends it and cancels the rest.
+def map_unordered(
+    client: Client, function: Callable[..., Any], items: Sequence[Any], take: Callable[[Any], None]
+) -> None:
+    """Hand each result of `function(item)` to `take`, as they come; the first failure ends it and cancels the rest.
+
+    Not a generator: one that is left early is finished whenever it is collected, perhaps after its client was closed.
 
     An item whose worker died, or that failed for a reason we do not know, runs again; what we know to be wrong with the
     input does not.
@@ -80,7 +84,7 @@ def map_unordered(client: Client, function: Callable[..., Any], items: Sequence[
         for _future, result in as_completed(futures, with_results=True):
             if isinstance(result, GeounetError):
                 raise result
-            yield result
+            take(result)
     finally:
         client.cancel(futures)
 

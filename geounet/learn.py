@@ -17,6 +17,7 @@ from geounet.devices import pick_device, pick_training_precision
 from geounet.grid import Grid, round_up
 from geounet.labels import list_rasters, pair_labels
 from geounet.models.encoders import Architecture, build_network
+from geounet.models.exchange import declared_stride
 from geounet.models.losses import LOSSES
 from geounet.models.model_file import ModelCard, save_model
 from geounet.models.receptive_field import probe_receptive_field
@@ -187,17 +188,12 @@ def _start(
         scene_bands=pairs[0].image.count,
         resolution=float(np.median([math.sqrt(height * width) for height, width in sizes])) if sizes else None,
         halo=reach.halo if reach else None,
-        stride=reach.stride if reach else _stride_of(network),
+        stride=reach.stride if reach else declared_stride(network),
         versions={name: version(name) for name in ("geounet", "torch", "torchgeo")}
         | {"python": platform.python_version()},
         command=command,
     )
     return network, card
-
-
-def _stride_of(network: torch.nn.Module) -> int:
-    """For networks that cannot be probed: what smp encoders declare."""
-    return int(getattr(getattr(network, "encoder", network), "output_stride", 32))
 
 
 def _dataset(pairs: Sequence[Pair], card: ModelCard) -> SceneDataset:

@@ -226,12 +226,15 @@ def _run_blocks(work: _Work, store: TileStore, progress: Progress) -> tuple[list
     missing = [block for block, record in found.items() if record is None]
     resumed = len(records)
     progress(resumed, len(blocks))
+
+    def take(record: BlockRecord) -> None:
+        records.append(record)
+        progress(len(records), len(blocks))
+
     if missing:
         with connect(work.engine.scheduler, work.engine.workers) as client:
             job = _job(work, store, threads_per_worker(client))
-            for record in map_unordered(client, partial(run_block, job), missing):
-                records.append(record)
-                progress(len(records), len(blocks))
+            map_unordered(client, partial(run_block, job), missing, take)
     return records, resumed
 
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "vectorize": "Turn a class raster into polygons.",
     "evaluate": "Compare a prediction with a reference.",
     "run": "Predict, vectorise and picture each scene.",
+    "models": "Show, check, import and export models.",
     "demo": "Run the whole chain on the sample tiles.",
 }
 

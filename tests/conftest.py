@@ -1,12 +1,16 @@
 """What all tests share: tiny scenes drawn in code, the real data where there is some, and hypothesis' settings."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from distributed import Client
 from hypothesis import settings
 
 settings.register_profile("geounet", deadline=None, derandomize="CI" in os.environ)
@@ -56,3 +60,26 @@ def data() -> Path:
     if not folder:
         pytest.skip("GEOUNET_DATA is not set: no real data here")
     return Path(folder)
+
+
+@pytest.fixture
+def running_cluster(tmp_path):
+    """A scheduler and two workers, three processes of their own: its `address`, scheduler `file`, and `workers`."""
+    file = str(tmp_path / "scheduler.json")
+    python = [sys.executable, "-m"]
+    worker = [*python, "distributed.cli.dask_worker", "--scheduler-file", file, "--nthreads", "1", "--no-nanny"]
+    commands = [
+        [*python, "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", file],
+        *([*worker, "--no-dashboard", "--local-directory", str(tmp_path / name)] for name in ("one", "two")),
+    ]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    processes = [subprocess.Popen(command, **quiet) for command in commands]
+    try:
+        with Client(scheduler_file=file, timeout="60s") as client:
+            client.wait_for_workers(2, timeout=60)
+            address = client.scheduler.address
+        yield SimpleNamespace(address=address, file=file, workers=processes[1:])
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -22,8 +20,6 @@ from geounet.models.losses import cross_entropy
 from geounet.models.model_file import load_model, read_card
 from geounet.predict import predict
 from geounet.training import EpochResult, Schedule, class_iou, confusion, fit, validate
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 CLASSES = (LandClass(10, "dark", "#000080"), LandClass(70, "bright", "#f0e442"))
 TINY = Recipe(depth=2, width=8, patch_size=32, batch_size=4, patches=32, precision="fp32", encoder=None)

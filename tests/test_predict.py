@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +11,10 @@ import pytest
 import rasterio
 import torch
 from affine import Affine
-from distributed import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rio_cogeo import cog_validate
+from untrained import CLASSES, far_sighted, make_model, network_of
 
 from geounet.errors import GeounetError, ModelError, OutputError, SceneError
 from geounet.grid import Grid, Window, round_up
@@ -27,9 +25,6 @@ from geounet.models.receptive_field import probe_receptive_field
 from geounet.predict import Engine, predict
 from geounet.sampling import HaloGridGeoSampler, SceneDataset
 from geounet.scene import load_scene
-
-sys.path.insert(0, str(Path(__file__).parent))
-from untrained import CLASSES, far_sighted, make_model, network_of
 
 BANDS, MEAN, STD = 2, 100.0, 40.0
 
@@ -299,33 +294,12 @@ def test_unfinished_work_of_another_model_is_refused_not_mixed(tmp_path, holed_s
     assert result.resumed == 0
 
 
-@pytest.fixture
-def running_scheduler(tmp_path):
-    """The address of a scheduler with two workers, three processes of their own."""
-    file = str(tmp_path / "scheduler.json")
-    python = [sys.executable, "-m"]
-    worker = [*python, "distributed.cli.dask_worker", "--scheduler-file", file, "--nthreads", "1", "--no-nanny"]
-    commands = [
-        [*python, "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", file],
-        *([*worker, "--no-dashboard", "--local-directory", str(tmp_path / name)] for name in ("one", "two")),
-    ]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    processes = [subprocess.Popen(command, **quiet) for command in commands]
-    try:
-        with Client(scheduler_file=file, timeout="60s") as client:
-            client.wait_for_workers(2, timeout=60)
-            address = client.scheduler.address
-        yield address
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-def test_a_running_scheduler_gives_the_same_raster(tmp_path, holed_scene, model, running_scheduler):
+def test_a_running_scheduler_gives_the_same_raster(tmp_path, holed_scene, model, running_cluster):
     """A scheduler and two worker processes joined by address do what the embedded cluster does."""
     how = {"tile_size": 32, "window_size": 80}
-    far, far_confidence, result = predicted(tmp_path, holed_scene, model, "far", scheduler=running_scheduler, **how)
+    far, far_confidence, result = predicted(
+        tmp_path, holed_scene, model, "far", scheduler=running_cluster.address, **how
+    )
     near, near_confidence, _ = predicted(tmp_path, holed_scene, model, "near", **how)
     np.testing.assert_array_equal(far, near)
     np.testing.assert_array_equal(far_confidence, near_confidence)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from untrained import network_of
 
 from geounet.devices import pick_device
 from geounet.errors import ModelError
 from geounet.models.encoders import Architecture
 from geounet.runtimes import make_classifier, pick_runtime
-
-sys.path.insert(0, str(Path(__file__).parent))
-from untrained import network_of
 
 NETWORK = network_of(Architecture(3, 4, depth=2, width=6))
 HALO = 24

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import rasterio
 import torch
+from untrained import make_model
 
 from geounet import probe, tuning
 from geounet.devices import faster_precision
@@ -16,9 +14,6 @@ from geounet.models.model_file import load_model, save_model
 from geounet.predict import Engine, predict
 from geounet.scene import load_scene
 from geounet.tuning import tune
-
-sys.path.insert(0, str(Path(__file__).parent))
-from untrained import make_model
 
 CPU = torch.device("cpu")
 OPEN = {"window_size": None, "halo": None, "runtime": "auto", "precision": "auto"}

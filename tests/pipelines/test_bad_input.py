@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import geopandas
 import numpy as np
 import pytest
@@ -12,10 +9,7 @@ import rasterio
 import torch
 from affine import Affine
 from geounet_pipelines.main import main
-
-_SPEC = importlib.util.spec_from_file_location("untrained", Path(__file__).parents[1] / "untrained.py")
-untrained = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(untrained)
+from untrained import make_model
 
 
 def write(path, array, *, crs="EPSG:32633", transform=None, driver="GTiff", **more):
@@ -44,7 +38,7 @@ def place(tmp_path, monkeypatch):
         more = {"APPEND_SUBDATASET": "YES"} if table == "two" else {}
         write(tmp_path / "bandless.gpkg", np.ones((1, 20, 20), np.uint8), driver="GPKG", RASTER_TABLE=table, **more)
     geopandas.GeoDataFrame({"class": []}, geometry=[], crs="EPSG:32633").to_file(tmp_path / "empty.gpkg")
-    untrained.make_model(tmp_path / "m.safetensors")
+    make_model(tmp_path / "m.safetensors")
     torch.save({"weight": torch.zeros(1)}, tmp_path / "pickle.safetensors")
     (tmp_path / "file").write_text("a file where a folder is asked for")
     (tmp_path / "there.tif").write_text("mine")
