@@ -15,7 +15,8 @@ from geounet.errors import OutputError, SceneError
 from geounet.grid import Window
 from geounet.labels import Pair, list_rasters, pair_labels, read_codes
 from geounet.outputs import atomic, check_output
-from geounet.scene import Scene, bounds_of, load_scene, opened, pixel_coordinates_allowed, read_stored, transform_of
+from geounet.placement import bounds_of, transform_of
+from geounet.scene import Scene, load_scene, opened, pixel_coordinates_allowed, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

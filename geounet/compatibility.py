@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geounet.errors import SceneError
-from geounet.scene import Scene, load_scene, pixel_size, read_overview
+from geounet.placement import pixel_size
+from geounet.scene import Scene, load_scene, read_overview
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,8 @@ import numpy as np
 from geounet.compatibility import scene_for_model
 from geounet.errors import SceneError
 from geounet.models.model_file import read_card
-from geounet.scene import bounds_of, load_scene, pixel_size, read_overview
+from geounet.placement import bounds_of, pixel_size
+from geounet.scene import load_scene, read_overview
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,8 @@ from geounet.classes import NODATA, LandClass, default_class
 from geounet.errors import LabelError
 from geounet.grid import Grid
 from geounet.labels import POLYGON_ENDINGS, Pair, Polygons, pair_on, read_codes, read_polygons
-from geounet.scene import Scene, bounds_of, load_scene
+from geounet.placement import bounds_of
+from geounet.scene import Scene, load_scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,7 +10,8 @@ import numpy as np
 
 from geounet.classes import NODATA, LandClass
 from geounet.errors import LabelError
-from geounet.scene import Scene, aligned, bounds_of, load_scene, read_stored, transform_of
+from geounet.placement import bounds_of, transform_of
+from geounet.scene import Scene, aligned, load_scene, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

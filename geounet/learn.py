@@ -22,8 +22,8 @@ from geounet.models.losses import LOSSES
 from geounet.models.model_file import ModelCard, save_model
 from geounet.models.receptive_field import probe_receptive_field
 from geounet.outputs import check_output
+from geounet.placement import pixel_size
 from geounet.sampling import HaloGridGeoSampler, RandomPatchGeoSampler, SceneDataset
-from geounet.scene import pixel_size
 from geounet.statistics import choose_classes, class_weights, collect
 from geounet.training import EpochResult, Schedule, fit
 

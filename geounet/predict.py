@@ -21,8 +21,8 @@ from geounet.grid import Grid
 from geounet.inference import Job, NetworkSetup, run_block
 from geounet.models.model_file import fingerprint, read_card
 from geounet.outputs import check_output
+from geounet.placement import transform_of, window_of_bounds
 from geounet.runtimes import CONFIDENCE_LEVELS
-from geounet.scene import transform_of, window_of_bounds
 from geounet.tile_store import BlockRecord, TileStore, open_store
 from geounet.tuning import Tuning, describe_agreement, tune
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geounet.outputs import atomic
-from geounet.scene import Scene, load_scene, pixel_size, read_overview
+from geounet.placement import pixel_size
+from geounet.scene import Scene, load_scene, read_overview
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

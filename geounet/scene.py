@@ -17,8 +17,6 @@ import numpy as np
 import rasterio
 import rasterio.errors
 import rasterio.windows
-from affine import Affine
-from pyproj import CRS, Transformer
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.vrt import WarpedVRT
 
@@ -28,6 +26,7 @@ from geounet.grid import Window
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from affine import Affine
     from numpy.typing import NDArray
 
     Values = NDArray[Any]
@@ -302,69 +301,6 @@ def _equals(band: Values, value: float | None) -> Mask:
     info = np.iinfo(band.dtype)
     fits = float(value).is_integer() and info.min <= value <= info.max
     return np.asarray(band == band.dtype.type(value)) if fits else np.zeros(band.shape, np.bool_)
-
-
-def pixel_size(scene: Scene) -> tuple[float, float] | None:
-    """Height and width of the scene's middle pixel in metres on the ground; None without a CRS.
-
-    Geodesic lengths on the CRS's own ellipsoid, so Web Mercator gives what a pixel covers, not what it claims.
-    """
-    if scene.crs is None:
-        return None
-    crs = CRS.from_user_input(scene.crs.to_wkt())
-    col, row = scene.width / 2, scene.height / 2
-    middle, right, below = (scene.transform @ point for point in ((col, row), (col + 1, row), (col, row + 1)))
-    geod = crs.get_geod()
-    if geod is None or crs.geodetic_crs is None:
-        return math.dist(middle, below), math.dist(middle, right)
-    to_degrees = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
-    middle, right, below = (to_degrees.transform(*point) for point in (middle, right, below))
-    return float(geod.inv(*middle, *below)[2]), float(geod.inv(*middle, *right)[2])
-
-
-def window_of_bounds(scene: Scene, bounds: tuple[float, float, float, float]) -> Window:
-    """The pixels that a box of coordinates touches, within the scene.
-
-    Args:
-        scene: whose pixels.
-        bounds: minimum x, minimum y, maximum x, maximum y in the scene's CRS (pixel coordinates without one).
-
-    Raises:
-        SceneError: the box lies beside the scene.
-    """
-    if not all(math.isfinite(value) for value in bounds):
-        raise SceneError(f"the box {bounds} is not made of finite numbers")
-    min_x, min_y, max_x, max_y = bounds
-    corners = [~scene.transform @ point for point in ((min_x, min_y), (min_x, max_y), (max_x, min_y), (max_x, max_y))]
-    cols, rows = [point[0] for point in corners], [point[1] for point in corners]
-    # A corner within a thousandth of a pixel of a pixel's edge means that edge.
-    top, left = math.floor(min(rows) + 1e-3), math.floor(min(cols) + 1e-3)
-    bottom, right = math.ceil(max(rows) - 1e-3), math.ceil(max(cols) - 1e-3)
-    window = Window(top, left, max(0, bottom - top), max(0, right - left)).intersection(scene.extent)
-    if not window.pixels:
-        raise SceneError(f"the box {bounds} does not meet {scene.path}, which covers {bounds_of(scene)}")
-    return window
-
-
-def bounds_of(scene: Scene, window: Window | None = None) -> tuple[float, float, float, float]:
-    """Minimum x, minimum y, maximum x, maximum y of a window (the whole scene by default)."""
-    area = scene.extent if window is None else window
-    corners = [
-        scene.transform @ point
-        for point in (
-            (area.col, area.row),
-            (area.col_stop, area.row),
-            (area.col, area.row_stop),
-            (area.col_stop, area.row_stop),
-        )
-    ]
-    xs, ys = [point[0] for point in corners], [point[1] for point in corners]
-    return min(xs), min(ys), max(xs), max(ys)
-
-
-def transform_of(scene: Scene, window: Window) -> Affine:
-    """The transform of an array that holds `window`."""
-    return scene.transform @ Affine.translation(window.col, window.row)
 
 
 def same_grid(one: Scene, other: Scene) -> bool:

@@ -20,6 +20,7 @@ LAYERS = {
     "values": {"classes", "devices", "grid", "outputs"},
     "kernels": {"tracing"},
     "rasters and networks": {"scene", "models"},
+    "places": {"placement"},
     "labels": {"labels"},
     "what feeds and runs networks": {"runtimes", "sampling"},
     "steps": {

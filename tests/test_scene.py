@@ -16,20 +16,17 @@ from rasterio.warp import reproject
 
 from geounet.errors import SceneError
 from geounet.grid import Window
+from geounet.placement import bounds_of, pixel_size, transform_of, window_of_bounds
 from geounet.scene import (
     aligned,
-    bounds_of,
     load_scene,
     opened,
-    pixel_size,
     read,
     read_overview,
     read_stored,
     reflected,
     same_grid,
-    transform_of,
     valid_mask,
-    window_of_bounds,
 )
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
