@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
@@ -176,7 +177,8 @@ def predict(
     if tuning.tiling.startswith("approximate"):
         _log.warning("the tiling may show; %s", tuning.tiling)
     plan = plan_prediction(scene, card, tuning, engine.tile_size, bbox)
-    work = _Work(plan, model.absolute(), fingerprint(model), str(device), engine)
+    request = request_of(path, model, bands=bands, bbox=bbox, engine=engine)
+    work = _Work(plan, model.absolute(), fingerprint(model), str(device), engine, request)
     store = _open_store(work, out, restart=overwrite)
     try:
         records, resumed = _run_blocks(work, store, progress)
@@ -189,6 +191,21 @@ def predict(
     return _summary(plan, records, resumed, time.perf_counter() - start)
 
 
+def request_of(
+    path: str | Path,
+    model: Path,
+    *,
+    bands: Sequence[int] | None = None,
+    bbox: tuple[float, float, float, float] | None = None,
+    engine: Engine | None = None,
+) -> str:
+    """A hash of all that a prediction's pixels depend on: the raster's `REQUEST` tag, by which a rerun knows it."""
+    how = engine or Engine()
+    choices = [how.window_size, how.halo, how.device, how.precision, how.runtime]
+    parts = [_file_identity(str(path)), fingerprint(model), bands, bbox, choices, version("geounet")]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class _Work:
     """A plan with all that its pixels depend on."""
@@ -198,6 +215,7 @@ class _Work:
     fingerprint: str
     device: str
     engine: Engine
+    request: str
 
 
 def _check_outputs(out: Path, confidence: Path | None, overwrite: bool) -> None:
@@ -283,6 +301,7 @@ def _tags(work: _Work) -> dict[str, str]:
     return {
         "SOFTWARE": f"geounet {version('geounet')}",
         "SCENE": Path(work.plan.scene.path).name,
+        "REQUEST": work.request,
         "MODEL": json.dumps({"name": work.model.name, "sha256": work.fingerprint}),
         "RUNTIME": tuning.runtime,
         "PRECISION": tuning.precision,

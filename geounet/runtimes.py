@@ -1,8 +1,8 @@
 """A network made ready to run: one callable from a window's image to classes and confidences.
 
-PyTorch is the reference. OpenVINO runs the same module on CPUs, two to three times as fast, and keeps that speed in
-large windows (https://docs.openvino.ai). The crop to the core, softmax and argmax are part of the module, so every
-runtime does the same and only two bytes a pixel come back.
+PyTorch is the reference. OpenVINO (https://docs.openvino.ai) runs the same module on CPUs, faster, and keeps its speed
+in large windows. The crop to the core, softmax and argmax are part of the module, so every runtime does the same and
+only two bytes a pixel come back.
 """
 
 from __future__ import annotations

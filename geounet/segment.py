@@ -15,7 +15,7 @@ from geounet.cog import tags_of, write_cog
 from geounet.errors import OutputError
 from geounet.models.model_file import fingerprint, read_card
 from geounet.outputs import atomic, check_output
-from geounet.predict import predict
+from geounet.predict import predict, request_of
 from geounet.report import preview
 from geounet.vector_io import read_vectors
 from geounet.vectorize import vectorize
@@ -93,7 +93,8 @@ def make_product(
     polygons, picture = folder / f"polygons.{vector_format}", folder / "preview.png"
     check_output(record, overwrite)
     predicted = folder / "predicted.tif" if steps else classes
-    if overwrite or not _is_done(predicted, scene, model):
+    request = request_of(scene, model, bands=bands, bbox=bbox, engine=engine)
+    if overwrite or not _is_done(predicted, request):
         predict(
             scene,
             model,
@@ -117,18 +118,19 @@ def make_product(
     return product
 
 
-def _is_done(predicted: Path, scene: str | Path, model: Path) -> bool:
-    """Whether an earlier run, cut off later, has left the raster of this scene by this model.
+def _is_done(predicted: Path, request: str) -> bool:
+    """Whether an earlier run, cut off later, has left just the raster that is asked for.
 
     Raises:
         OutputError: a raster of other work is in the way.
     """
     if not predicted.exists():
         return False
-    tags = tags_of(predicted)
-    if tags.get("SCENE") == Path(scene).name and fingerprint(model) in tags.get("MODEL", ""):
+    if tags_of(predicted).get("REQUEST") == request:
         return True
-    raise OutputError(f"{predicted} was made of another scene or by another model; --overwrite replaces it")
+    raise OutputError(
+        f"{predicted} was made of another scene, by another model or with other options; --overwrite replaces it"
+    )
 
 
 def _plain(product: Product, model: Path) -> dict[str, Any]:

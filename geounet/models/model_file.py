@@ -154,6 +154,12 @@ def load_model(path: Path) -> tuple[nn.Module, ModelCard]:
 
 
 def fingerprint(path: Path) -> str:
-    """A hash of the model file's bytes: what a tile store is bound to."""
+    """A hash of the model file's bytes: what a tile store is bound to.
+
+    Raises:
+        ModelError: there is no such file.
+    """
+    if not path.is_file():
+        raise ModelError(f"model file {path} does not exist")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

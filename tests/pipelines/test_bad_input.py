@@ -98,6 +98,7 @@ TRAIN = "train scene.tif --labels {} -o out.safetensors --epochs 1"
         ("evaluate absent.tif labels.tif", "absent.tif does not exist"),
         ("evaluate labels.tif far.tif", "overlap"),
         ("run absent.tif -m m.safetensors -o out", "absent.tif does not exist"),
+        ("run scene.tif -m absent.safetensors -o out", "model file absent.safetensors does not exist"),
         ("run scene.tif -m text.tif -o out", "text.tif is not a geounet model file"),
     ],
 )

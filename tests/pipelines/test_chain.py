@@ -104,6 +104,12 @@ def test_run_goes_on_where_it_stopped_and_refuses_what_is_finished(product, tmp_
     done("run", SCENE, "-m", MODEL, "-o", tmp_path)
     assert (folder / "classes.tif").stat().st_mtime_ns == before
     assert (folder / "polygons.gpkg").exists()
+    (folder / "product.json").unlink()
+    box = ["--bbox", "0,0,9e6,9e6"]
+    other = CliRunner().invoke(cli, ["run", str(SCENE), "-m", str(MODEL), "-o", str(tmp_path), *box])
+    assert other.exit_code == 1
+    assert "with other options; --overwrite replaces it" in other.stderr
+    done("run", SCENE, "-m", MODEL, "-o", tmp_path)
     again = CliRunner().invoke(cli, ["run", str(SCENE), "-m", str(MODEL), "-o", str(tmp_path)])
     assert again.exit_code == 1
     assert "product.json exists" in again.stderr
