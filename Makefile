@@ -33,8 +33,9 @@ check: $(READY) ## Lint, format check and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## Measure ratios side by side; see tests/benchmarks/.
-	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+bench: $(READY) ## Measure ratios side by side (30 minutes; BENCH_ARGS=--quick is small); see docs/benchmarks.md.
+	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script $(BENCH_ARGS) || exit 1; done
+	$(BIN)/python tests/benchmarks/table.py
 
 sample-tiles: $(READY) ## Draw sample_tiles/ anew (seconds; the same pixels each time).
 	$(BIN)/python sample_tiles/make.py

@@ -113,7 +113,8 @@ def cut_chip(folder: Path, chip: Chip) -> ChipRecord | None:
         labelled = float((codes != NODATA).mean())
         _write(folder / "labels" / chip.name, chip, codes[None], None, NODATA)
     area = chip.window
-    return ChipRecord(chip.name, scene.path, area.row, area.col, area.height, area.width, float(valid.mean()), labelled)
+    place = area.row, area.col, area.height, area.width
+    return ChipRecord(chip.name, scene.label, *place, float(valid.mean()), labelled)
 
 
 def _write(path: Path, chip: Chip, array: Any, valid: Any, nodata: float | None) -> None:

@@ -60,7 +60,7 @@ def class_reader(scene: Scene) -> Iterator[ReadClasses]:
         def read_classes(window: Window) -> NDArray[np.uint8]:
             inner = window.intersection(scene.extent)
             classes = np.full((window.height, window.width), NODATA, np.uint8)
-            classes[inner.within(window)] = _to_classes(*read(inner), scene.path)
+            classes[inner.within(window)] = _to_classes(*read(inner), scene.label)
             return classes
 
         yield read_classes

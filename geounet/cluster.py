@@ -6,18 +6,31 @@ import logging
 import os
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geounet.errors import GeounetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
-    from distributed import Client
+    from distributed import Client, Future, LocalCluster
 
 _TIMEOUT = "15s"
 _RETRIES = 2
+_AHEAD = 8
+"""Tasks that wait for each thread of the workers: enough that none runs dry while the client is busy."""
+_LEAST_AHEAD = 64
+"""Tasks in flight where the workers are few, or not there yet."""
+_GONE = "the Dask scheduler went away; start the same command again to go on"
+_LEAN = {
+    # Samples the stacks of all threads a hundred times a second, while the network wants the interpreter.
+    "distributed.worker.profile.enabled": False,
+    # Finished blocks leave nothing behind on a worker that could be moved or told of.
+    "distributed.scheduler.active-memory-manager.start": False,
+}
+"""Dask's settings for a local cluster: what costs time or memory with every task and is of no use here."""
 
 
 @contextmanager
@@ -31,24 +44,31 @@ def connect(scheduler: str = "local", workers: int = 1) -> Iterator[Client]:
     Raises:
         GeounetError: no scheduler answers there.
     """
-    from distributed import Client, LocalCluster
+    import dask
+    from distributed import Client
 
     if scheduler != "local":
         with _join(scheduler) as client:
             yield client
         return
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    cluster = LocalCluster(
+    with dask.config.set(_LEAN), _start(workers) as cluster, Client(cluster) as client:
+        yield client
+
+
+def _start(workers: int) -> LocalCluster:
+    from distributed import LocalCluster
+
+    return LocalCluster(
         n_workers=workers,
         # One computes while the other reads and writes; see inference.py.
         threads_per_worker=2,
         processes=workers > 1,
-        dashboard_address=None,
+        # Any free port: by default it warns, amid the progress, where another cluster runs on the machine.
+        scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
         # Blocks bound the memory; Dask's own limit would pause workers that hold a large network.
         memory_limit=0,
     )
-    with cluster, Client(cluster) as client:
-        yield client
 
 
 def _join(scheduler: str) -> Client:
@@ -65,9 +85,12 @@ def _join(scheduler: str) -> Client:
 
 
 def map_unordered(
-    client: Client, function: Callable[..., Any], items: Sequence[Any], take: Callable[[Any], None]
+    client: Client, function: Callable[..., Any], items: Iterable[Any], take: Callable[[Any], None]
 ) -> None:
     """Hand each result of `function(item)` to `take`, as they come; the first failure ends it and cancels the rest.
+
+    Items are submitted a few ahead of the workers, so work starts at once and the memory that a task costs its
+    scheduler (some 15 kB) is that of the tasks in flight, not of the whole plan.
 
     Not a generator: one that is left early is finished whenever it is collected, perhaps after its client was closed.
 
@@ -76,17 +99,43 @@ def map_unordered(
 
     Raises:
         GeounetError: the function raised it.
+        ConnectionError: the scheduler went away.
     """
     from distributed import as_completed
 
-    futures = client.map(partial(_attempt, function), items, retries=_RETRIES, pure=False)
+    call, rest = partial(_attempt, function), iter(items)
+    flying: set[Future] = set()
+    landed = as_completed(loop=client.loop, with_results=True)
+
+    def top_up() -> None:
+        # By halves: a submission has a price of its own.
+        limit = max(_LEAST_AHEAD, _AHEAD * _threads(client))
+        if len(flying) <= limit // 2 and (batch := list(islice(rest, limit - len(flying)))):
+            futures = client.map(call, batch, retries=_RETRIES, pure=False)
+            flying.update(futures)
+            landed.update(futures)
+
     try:
-        for _future, result in as_completed(futures, with_results=True):
+        top_up()
+        for future, result in landed:
+            flying.discard(future)
             if isinstance(result, GeounetError):
                 raise result
+            if future.cancelled():
+                # Not a GeounetError: nothing is wrong with the input, and what is done can be gone on with.
+                raise ConnectionError(_GONE)
             take(result)
+            top_up()
     finally:
-        client.cancel(futures)
+        client.cancel(list(flying))
+
+
+def _threads(client: Client) -> int:
+    """Of all workers that are there now."""
+    try:
+        return sum(client.nthreads().values())
+    except OSError as error:
+        raise ConnectionError(_GONE) from error
 
 
 def _attempt(function: Callable[..., Any], item: Any) -> Any:
@@ -98,8 +147,27 @@ def _attempt(function: Callable[..., Any], item: Any) -> Any:
 
 
 def threads_per_worker(client: Client) -> int:
-    """Threads that each worker's network may use: the machine's cores, shared by the workers on it."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    hosts = [worker["host"] for worker in workers]
-    most = max((hosts.count(host) for host in hosts), default=1)
-    return max(1, (os.cpu_count() or 1) // most)
+    """Threads that each worker's network may use: the cores of its machine, shared by the workers on it.
+
+    The cores are those that a worker may run on (affinity, container limits), counted where it runs; a client may sit
+    on another machine. Where workers differ, the least of them counts; where none has come yet, this process.
+    """
+    cores = client.run(usable_cores, on_error="ignore") or {"": usable_cores()}
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    hosts = {address: workers.get(address, {}).get("host", address) for address in cores}
+    return min(_share(cores, [other for other in cores if hosts[other] == hosts[address]]) for address in cores)
+
+
+def usable_cores() -> tuple[int, ...]:
+    """Numbers of the cores that this process may use."""
+    from dask.system import cpu_count
+
+    # Not everywhere can a process be held to some cores.
+    numbers = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return tuple(numbers)[: cpu_count()]
+
+
+def _share(cores: dict[str, tuple[int, ...]], neighbours: list[str]) -> int:
+    """Threads for each of the workers on one machine: of all their cores its part, and never more than its own."""
+    together = set().union(*(cores[address] for address in neighbours))
+    return max(1, min(len(together) // len(neighbours), *(len(cores[address]) for address in neighbours)))

@@ -21,6 +21,7 @@ import rasterio.windows
 from geounet.classes import LandClass, default_class
 from geounet.errors import OutputError
 from geounet.scene import load_scene, opened, pixel_coordinates_allowed
+from geounet.styles import write_qml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,7 +48,7 @@ class RasterProfile:
     crs: rasterio.CRS | None
     """Coordinate reference system, None for pixel coordinates."""
     dtype: str
-    """NumPy's name of the data type."""
+    """NumPy's name of the data type; float16 becomes a half precision TIFF, which GDAL reads as float32 or float16."""
     nodata: float | None
     """Value of invalid pixels."""
     classes: tuple[LandClass, ...] = ()
@@ -77,13 +78,17 @@ def write_cog(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Window,
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             plain, cog = Path(folder, f"{path.name}.plain"), Path(folder, path.name)
             _write_plain(plain, profile, pieces)
-            _copy_to_cog(plain, cog)
+            _copy_to_cog(plain, cog, {"nbits": 16} if profile.dtype == "float16" else {})
             sidecar = Path(f"{path}.aux.xml")
-            sidecar.unlink(missing_ok=True)
+            if sidecar.exists():
+                # Of the class raster that this one replaces.
+                sidecar.unlink()
+                path.with_suffix(".qml").unlink(missing_ok=True)
             if profile.classes:
                 staged = Path(folder, "categories.xml")
                 staged.write_text(_categories_xml(profile.classes), encoding="utf-8")
                 shutil.move(staged, sidecar)
+                write_qml(path, profile.classes)
             cog.replace(path)
     except (OSError, rasterio.errors.RasterioError) as error:
         raise OutputError(f"{path} cannot be written: {error}") from error
@@ -100,7 +105,7 @@ def _write_plain(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Wind
             height=profile.height,
             width=profile.width,
             count=len(profile.names),
-            dtype=profile.dtype,
+            **_type_options(profile),
             crs=profile.crs,
             transform=profile.transform,
             nodata=profile.nodata,
@@ -114,7 +119,15 @@ def _write_plain(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Wind
         _describe(dataset, profile)
         for window, array in pieces:
             area = rasterio.windows.Window(window.col, window.row, window.width, window.height)
-            dataset.write(array, window=area)
+            dataset.write(array.astype(dataset.dtypes[0], copy=False), window=area)
+
+
+def _type_options(profile: RasterProfile) -> dict[str, Any]:
+    half = profile.dtype == "float16"
+    # Before 3.11 GDAL has no data type of half precision, but reads and writes such files: as float32 of 16 bits.
+    options = {"dtype": "float32", "nbits": 16} if half else {"dtype": profile.dtype}
+    # Three or four bands of bytes would be taken for red, green, blue and alpha.
+    return options | ({"photometric": "MINISBLACK", "alpha": "NO"} if len(profile.names) > 1 else {})
 
 
 def _describe(dataset: Any, profile: RasterProfile) -> None:
@@ -127,7 +140,7 @@ def _describe(dataset: Any, profile: RasterProfile) -> None:
         dataset.write_colormap(1, {item.value: (*item.rgb, 255) for item in profile.classes})
 
 
-def _copy_to_cog(plain: Path, cog: Path) -> None:
+def _copy_to_cog(plain: Path, cog: Path, more: Mapping[str, Any]) -> None:
     rasterio.shutil.copy(
         plain,
         cog,
@@ -138,6 +151,7 @@ def _copy_to_cog(plain: Path, cog: Path) -> None:
         overview_compress="ZSTD",
         num_threads="ALL_CPUS",
         bigtiff="IF_SAFER",
+        **more,
     )
 
 

@@ -51,7 +51,7 @@ def _bands_for(scene: Scene, card: ModelCard) -> tuple[int, ...]:
     if len(scene.bands) == len(card.bands):
         return scene.bands
     raise SceneError(
-        f"{scene.path} has {len(scene.bands)} band(s) ({', '.join(scene.band_names)}), but the model reads "
+        f"{scene.label} has {len(scene.bands)} band(s) ({', '.join(scene.band_names)}), but the model reads "
         f"{len(card.bands)} ({_names(card)}) of scenes with {card.scene_bands}; say which with --bands 1,2,..."
     )
 
@@ -71,7 +71,7 @@ def _check_resolution(scene: Scene, card: ModelCard) -> None:
     found = math.sqrt(size[0] * size[1])
     if abs(found / card.resolution - 1) > card.resolution_tolerance:
         raise SceneError(
-            f"{scene.path} has pixels of {found:.3g} m, but the model was trained on {card.resolution:.3g} m "
+            f"{scene.label} has pixels of {found:.3g} m, but the model was trained on {card.resolution:.3g} m "
             f"(+- {card.resolution_tolerance:.0%}); resample it first, for instance with gdalwarp -tr"
         )
 
@@ -89,7 +89,7 @@ def _check_range(scene: Scene, card: ModelCard) -> None:
     typical = float(np.median(ratios))
     if typical and not 1 / _SPREAD_FACTOR < typical < _SPREAD_FACTOR:
         raise SceneError(
-            f"{scene.path} ({scene.dtype}) spreads its values {typical:.2g} times as wide as the scenes the model was "
+            f"{scene.label} ({scene.dtype}) spreads its values {typical:.2g} times as wide as the scenes the model was "
             f"trained on ({card.dtype}, {card.bands[0].minimum:g} to {card.bands[0].maximum:g} in "
             f"{card.bands[0].name}); bring it to the same unit"
         )

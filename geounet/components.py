@@ -2,7 +2,7 @@
 
 Components of the tiles, joined where equal classes meet across a seam, are the components of the whole, whatever
 the tiling (He et al., "The connected-component labeling problem", 2017, section on parallel algorithms). Of a tile
-only its border pixels and one record a component are kept.
+only the components and pixels that meet a neighbour's take part.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cc3d
-import numba
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from geounet.classes import NODATA
+from geounet.compiling import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,26 +27,31 @@ if TYPE_CHECKING:
 
     Labels = NDArray[np.uint32]
     Integers = NDArray[np.int64]
+    Flags = NDArray[np.bool_]
+    Classes = NDArray[np.uint8]
 
 # Half of the neighbours, as (row, column) steps: the other half is met from the other side.
 _STEPS = {4: ((0, 1), (1, 0)), 8: ((0, 1), (1, 0), (1, 1), (1, -1))}
 
 
 @dataclass(frozen=True, slots=True)
-class TileComponents:
-    """What is kept of a labelled tile. Places are pixels counted in raster order, `row * raster width + column`."""
+class Edge:
+    """Pixels of an area at which it may meet its neighbours, and the components that they belong to.
 
-    first_places: Integers
-    """Place of the first pixel of each component; component `label` stands at `label - 1`."""
-    border_places: Integers
-    """Places of the tile's outermost pixels, in ascending order."""
-    border_labels: Labels
-    """Their labels, 0 for nodata."""
-    border_classes: NDArray[np.uint8]
+    Places are pixels counted in raster order, `row * raster width + column`.
+    """
+
+    count: int
+    """Components: their labels are 1 .. count."""
+    places: Integers
+    """Places of the pixels, in ascending order."""
+    labels: Integers
+    """Their labels, 0 for nodata and for components that take no part."""
+    classes: Classes
     """Their classes."""
 
 
-def label_tile(classes: NDArray[np.uint8], connectivity: int = 4) -> Labels:
+def label_tile(classes: Classes, connectivity: int = 4) -> Labels:
     """Label the connected components of equal class.
 
     Args:
@@ -62,26 +67,51 @@ def label_tile(classes: NDArray[np.uint8], connectivity: int = 4) -> Labels:
     return labels
 
 
-def summarize(labels: Labels, classes: NDArray[np.uint8], core: Window, raster_width: int) -> TileComponents:
-    """Keep of a tile what joining needs.
+@compiled
+def open_labels(around: Classes, labels: Labels, count: int, connectivity: int) -> Flags:
+    """Which components go on beyond their tile.
+
+    Args:
+        around: `(height + 2, width + 2)`: the tile's classes and one pixel around, 255 for nodata and beyond the
+            raster.
+        labels: `(height, width)`, 0 to `count`.
+        count: number of components.
+        connectivity: 4 or 8.
+
+    Returns:
+        `(count + 1,)`: a flag for each label; False for 0.
+    """
+    height, width = labels.shape
+    found = np.zeros(count + 1, np.bool_)
+    for row in range(height):
+        step = 1 if row in (0, height - 1) else max(1, width - 1)
+        for col in range(0, width, step):
+            for near_row in range(row - 1, row + 2):
+                for near_col in range(col - 1, col + 2):
+                    outside = near_row < 0 or near_col < 0 or near_row >= height or near_col >= width
+                    beside = connectivity == 8 or near_row == row or near_col == col  # noqa: PLR2004
+                    if outside and beside and around[near_row + 1, near_col + 1] == around[row + 1, col + 1]:
+                        found[labels[row, col]] = True
+    found[0] = False
+    return found
+
+
+def edge_of(labels: Labels, classes: Classes, numbers: Integers, core: Window, raster_width: int) -> Edge:
+    """The outermost pixels of a tile.
 
     Args:
         labels: `(height, width)` of :func:`label_tile`.
         classes: `(height, width)`, what was labelled.
+        numbers: for each label its number from 1 among those that take part, 0 for the others.
         core: where the tile lies in the raster.
         raster_width: columns of the whole raster.
     """
-    first = _first_pixels(labels, int(labels.max(initial=0)))
-    rows, cols = _border(*labels.shape)
-    return TileComponents(
-        first_places=_places(first // core.width, first % core.width, core, raster_width),
-        border_places=_places(rows, cols, core, raster_width),
-        border_labels=labels[rows, cols],
-        border_classes=classes[rows, cols],
-    )
+    rows, cols = _outermost(*labels.shape)
+    places = (rows + core.row) * raster_width + cols + core.col
+    return Edge(int(numbers.max(initial=0)), places, numbers[labels[rows, cols]], classes[rows, cols])
 
 
-def _border(height: int, width: int) -> tuple[Integers, Integers]:
+def _outermost(height: int, width: int) -> tuple[Integers, Integers]:
     """Rows and columns of the outermost pixels, in raster order."""
     across, down = np.arange(width), np.arange(1, height - 1)
     sides = np.unique([0, width - 1])
@@ -91,57 +121,44 @@ def _border(height: int, width: int) -> tuple[Integers, Integers]:
     return np.concatenate(rows), np.concatenate(cols)
 
 
-def _places(rows: Integers, cols: Integers, core: Window, raster_width: int) -> Integers:
-    return (rows.astype(np.int64) + core.row) * raster_width + cols + core.col
+def number(flags: Flags) -> Integers:
+    """For each flag its number from 1 among those that are set, 0 for the others."""
+    numbers: Integers = np.cumsum(flags, dtype=np.int64) * flags
+    return numbers
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _first_pixels(labels: Labels, count: int) -> Integers:
-    first = np.full(count + 1, -1, np.int64)
-    flat = labels.ravel()
-    for pixel in range(flat.size):
-        if first[flat[pixel]] < 0:
-            first[flat[pixel]] = pixel
-    return first[1:]
-
-
-def labels_at(labels: Labels, places: Integers, core: Window, raster_width: int) -> Labels:
-    """The labels of a tile's pixels, given by their places in the raster."""
-    return labels[places // raster_width - core.row, places % raster_width - core.col]
-
-
-def join(tiles: Sequence[TileComponents], raster_width: int, connectivity: int = 4) -> list[Integers]:
-    """Join the components of tiles that cover a raster without overlap.
+def join(edges: Sequence[Edge], raster_width: int, connectivity: int = 4) -> list[Integers]:
+    """Join the components of areas that do not overlap.
 
     Args:
-        tiles: in any order.
+        edges: of tiles, or of whatever has edge pixels, in any order.
         raster_width: columns of the whole raster.
         connectivity: as for :func:`label_tile`.
 
     Returns:
-        For each tile a table from label to component: 0 for label 0, then 1 .. number of components of the whole
-        raster, counted in raster order of the components' first pixels.
+        For each a table from label to joined component: 0 for label 0, else from 1, without gaps, in the order of
+        each component's first label.
     """
-    counts = [tile.first_places.size for tile in tiles]
-    starts = np.cumsum([0, *counts])
-    pairs = _seam_pairs(tiles, starts[:-1], raster_width, connectivity)
-    first_places = np.concatenate([tile.first_places for tile in tiles] or [np.empty(0, np.int64)])
-    component = _number(pairs, first_places) if first_places.size else first_places
-    return [np.append(0, part) for part in np.split(component, starts[1:-1])][: len(tiles)]
+    starts = np.cumsum([0, *(edge.count for edge in edges)])
+    here, there = _meeting(edges, starts, raster_width, connectivity)
+    size = int(starts[-1])
+    component = np.zeros(0, np.int64)
+    if size:
+        links = coo_array((np.ones(here.size, np.bool_), (here, there)), shape=(size, size))
+        component = connected_components(links, directed=False)[1].astype(np.int64) + 1
+    return [np.append(0, part) for part in np.split(component, starts[1:-1])][: len(edges)]
 
 
-def _seam_pairs(
-    tiles: Sequence[TileComponents], starts: Integers, raster_width: int, connectivity: int
+def _meeting(
+    edges: Sequence[Edge], starts: Integers, raster_width: int, connectivity: int
 ) -> tuple[Integers, Integers]:
-    """Pairs of nodes (labels of all tiles in one count from 0) that meet; some within one tile, which is harmless."""
-    valid = [tile.border_labels > 0 for tile in tiles]
-    places = _gather(tile.border_places[ok] for tile, ok in zip(tiles, valid, strict=True))
+    """Pairs of nodes (labels of all edges in one count from 0) that meet; some within one tile, which is harmless."""
+    valid = [edge.labels > 0 for edge in edges]
+    places = _gather(edge.places[ok] for edge, ok in zip(edges, valid, strict=True))
     order = np.argsort(places)
     places = places[order]
-    nodes = _gather(tile.border_labels[ok] + start - 1 for tile, ok, start in zip(tiles, valid, starts, strict=True))[
-        order
-    ]
-    classes = _gather(tile.border_classes[ok] for tile, ok in zip(tiles, valid, strict=True))[order]
+    nodes = _gather(edge.labels[ok] + start - 1 for edge, ok, start in zip(edges, valid, starts, strict=False))[order]
+    classes = _gather(edge.classes[ok] for edge, ok in zip(edges, valid, strict=True))[order]
     met = [_neighbours(places, step, raster_width) for step in _STEPS[connectivity]]
     here, there = _gather(pair[0] for pair in met), _gather(pair[1] for pair in met)
     same = classes[here] == classes[there]
@@ -159,38 +176,3 @@ def _neighbours(places: Integers, step: tuple[int, int], raster_width: int) -> t
     found = np.minimum(np.searchsorted(places, wanted), places.size - 1)
     met = (col >= 0) & (col < raster_width) & (places[found] == wanted)
     return np.flatnonzero(met), found[met]
-
-
-def _number(pairs: tuple[Integers, Integers], first_places: Integers) -> Integers:
-    """The component of each node, from 1, in the order of the first pixels."""
-    size = first_places.size
-    links = coo_array((np.ones(pairs[0].size, np.bool_), pairs), shape=(size, size))
-    count, root = connected_components(links, directed=False)
-    first = np.full(count, np.iinfo(np.int64).max)
-    np.minimum.at(first, root, first_places)
-    number = np.empty(count, np.int64)
-    number[np.argsort(first)] = np.arange(1, count + 1)
-    numbers: Integers = number[root]
-    return numbers
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def sum_by_label(labels: Labels, values: NDArray[Any], valid: NDArray[np.bool_], count: int) -> Integers:
-    """Sums and counts of the valid integers in each component.
-
-    Args:
-        labels: `(height, width)`, 0 to `count`.
-        values: `(height, width)`, integers.
-        valid: `(height, width)`, True where a value counts.
-        count: number of components.
-
-    Returns:
-        `(count + 1, 2)`: sum and number of valid values for each label.
-    """
-    sums = np.zeros((count + 1, 2), np.int64)
-    for row in range(labels.shape[0]):
-        for col in range(labels.shape[1]):
-            if valid[row, col]:
-                sums[labels[row, col], 0] += values[row, col]
-                sums[labels[row, col], 1] += 1
-    return sums

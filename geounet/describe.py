@@ -33,7 +33,7 @@ def describe_scene(path: str | Path, model: Path | None = None) -> dict[str, Any
     size = pixel_size(scene)
     values, valid = read_overview(scene, _SAMPLE, _SAMPLE)
     description: dict[str, Any] = {
-        "path": scene.path,
+        "path": scene.label,
         "height": scene.height,
         "width": scene.width,
         "bands": scene.count,

@@ -32,6 +32,16 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+def device_of_worker(name: str, worker: int) -> str:
+    """The device of one of several workers on a machine: `cuda` without a number is shared out among them in turn.
+
+    Args:
+        name: what :func:`pick_device` gave.
+        worker: the worker's number, from 0.
+    """
+    return f"cuda:{worker % torch.cuda.device_count()}" if name == "cuda" else name
+
+
 def pick_training_precision(name: str, device: torch.device) -> torch.dtype:
     """The arithmetic of a name: `auto` takes bfloat16 where the device computes in it, else float32."""
     if name != "auto":

@@ -9,6 +9,10 @@ class SceneError(GeounetError):
     """A raster cannot be opened or read, or does not fit what is asked of it."""
 
 
+class UnreachableError(SceneError):
+    """A server does not answer, refuses, or breaks off; what was finished stays good for another try."""
+
+
 class ModelError(GeounetError):
     """A file is no model file, or a model cannot be built or used."""
 

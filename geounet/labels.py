@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geounet.burning import Outlines, burn, outlines
 from geounet.classes import NODATA, LandClass
 from geounet.errors import LabelError
-from geounet.placement import bounds_of, transform_of
+from geounet.placement import bounds_of
 from geounet.scene import Scene, aligned, load_scene, read_stored
 
 if TYPE_CHECKING:
@@ -34,12 +35,14 @@ _COLOR_BANDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Polygons:
-    """Labelled polygons in the CRS of the image they label."""
+    """Labelled polygons on the pixels of the image they label."""
 
     path: str
     """Where they came from."""
-    shapes: tuple[tuple[Any, int], ...]
-    """Geometry and class code, in the order in which they are burnt: the last one wins."""
+    outlines: Outlines
+    """Their edges and class codes, in the order in which they are burnt: the last one wins."""
+    all_touched: bool = False
+    """Whether a polygon labels all pixels that it shares some area with, not only those whose centre it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ def pair_labels(
     classes: Sequence[LandClass] = (),
     label_field: str | None = None,
     background: int = NODATA,
+    all_touched: bool = False,
 ) -> tuple[Pair, ...]:
     """Join images and labels: by name where names match, else the one label file that serves all.
 
@@ -92,6 +96,7 @@ def pair_labels(
         classes: the class table, needed for label pictures in colour and for polygons with class names.
         label_field: the polygons' field with the class; the first of `class`, `value`, `label`, `code` by default.
         background: the code outside all polygons.
+        all_touched: polygons label all pixels that they touch, not only those whose centre they hold.
 
     Raises:
         LabelError: no image has a label, or a label file cannot be used.
@@ -105,7 +110,7 @@ def pair_labels(
             _log.warning("%s has no label of its name; it is left out", path)
             continue
         image = load_scene(path, bands)
-        pair = pair_on(image, label, classes, label_field, background)
+        pair = pair_on(image, label, classes, label_field, background, all_touched)
         if _overlaps(pair):
             pairs.append(pair)
         else:
@@ -130,14 +135,22 @@ def _no_pairs(images: Sequence[Path], labels: Sequence[Path]) -> str:
     )
 
 
-def pair_on(image: Scene, label: Path, classes: Sequence[LandClass], label_field: str | None, background: int) -> Pair:
+def pair_on(
+    image: Scene,
+    label: Path,
+    classes: Sequence[LandClass],
+    label_field: str | None,
+    background: int,
+    all_touched: bool = False,
+) -> Pair:
     """An image and one label file: a raster on any grid, a picture in colour, or polygons.
 
     Raises:
         LabelError: the label cannot be used; see :func:`pair_labels`.
     """
     if label.suffix.lower() in POLYGON_ENDINGS:
-        return Pair(image, _polygons(image, label, classes, label_field), background=background)
+        polygons = polygons_on(image, read_polygons(label), label, classes, label_field, all_touched)
+        return Pair(image, polygons, background=background)
     scene = load_scene(label)
     if len(scene.bands) < _COLOR_BANDS:
         return Pair(image, scene)
@@ -149,7 +162,7 @@ def pair_on(image: Scene, label: Path, classes: Sequence[LandClass], label_field
 
 def _overlaps(pair: Pair) -> bool:
     if isinstance(pair.label, Polygons):
-        return bool(pair.label.shapes)
+        return bool(pair.label.outlines.codes.size)
     if pair.image.crs is None or pair.label.crs is None:
         return True
     from rasterio.warp import transform_bounds
@@ -159,17 +172,30 @@ def _overlaps(pair: Pair) -> bool:
     return bool(left < other[2] and other[0] < right and bottom < other[3] and other[1] < top)
 
 
-def _polygons(image: Scene, path: Path, classes: Sequence[LandClass], label_field: str | None) -> Polygons:
-    """The polygons of a file that meet the image, in its CRS."""
+def polygons_on(
+    image: Scene,
+    frame: Any,
+    path: Path,
+    classes: Sequence[LandClass],
+    label_field: str | None,
+    all_touched: bool = False,
+) -> Polygons:
+    """The polygons of a GeoDataFrame that meet an image, on its pixels; those of no class are left out.
+
+    Raises:
+        LabelError: there is no such field, or it holds no class.
+    """
     from shapely.geometry import box
 
-    frame = read_polygons(path)
-    if image.crs is not None and frame.crs is not None:
-        frame = frame.to_crs(image.crs.to_wkt())
-    codes = _codes(frame, path, classes, label_field)
+    frame = in_crs_of(image, frame)
+    codes = codes_of(frame, path, classes, label_field)
     meets = frame.geometry.intersects(box(*bounds_of(image))).to_numpy() & (codes >= 0)
-    shapes = zip(frame.geometry[meets], codes[meets].tolist(), strict=True)
-    return Polygons(str(path), tuple(shapes))
+    return Polygons(str(path), outlines(frame.geometry.array[meets], codes[meets], ~image.transform), all_touched)
+
+
+def in_crs_of(image: Scene, frame: Any) -> Any:
+    """The GeoDataFrame in the image's CRS; as it is where either has none."""
+    return frame.to_crs(image.crs.to_wkt()) if image.crs is not None and frame.crs is not None else frame
 
 
 def read_polygons(path: Path) -> Any:
@@ -193,15 +219,29 @@ def read_polygons(path: Path) -> Any:
     return frame
 
 
-def _codes(frame: Any, path: Path, classes: Sequence[LandClass], label_field: str | None) -> NDArray[np.int64]:
-    """The class code of each polygon, -1 where it is in no class."""
+def class_field(frame: Any, path: Path, label_field: str | None) -> str:
+    """The field with the classes: the one that is named, else the first of the usual ones.
+
+    Raises:
+        LabelError: there is none.
+    """
     known = [column for column in frame.columns if column != frame.geometry.name]
-    field = label_field or next((name for name in ("class", "value", "label", "code") if name in known), None)
+    field = label_field or next((name for name in ("class", "value", "label", "code") if name in known), "")
     if field not in known:
         raise LabelError(
             f"{path} has no field {field or 'class'!r} with the classes; name one with --label-field: "
             f"{', '.join(known)}"
         )
+    return field
+
+
+def codes_of(frame: Any, path: Path, classes: Sequence[LandClass], label_field: str | None) -> NDArray[np.int64]:
+    """The class code of each polygon, -1 where it is in no class.
+
+    Raises:
+        LabelError: there is no such field, or it holds no class.
+    """
+    field = class_field(frame, path, label_field)
     names = {item.name: item.value for item in classes}
     values = [names.get(str(value), _as_code(value)) for value in frame[field]]
     if all(value < 0 for value in values):
@@ -225,29 +265,17 @@ def read_codes(pair: Pair, window: Window) -> Codes:
     """
     inside = window.intersection(pair.image.extent)
     codes = np.full((window.height, window.width), NODATA, np.uint8)
-    if inside.pixels:
-        codes[inside.within(window)] = _burn(pair, inside) if isinstance(pair.label, Polygons) else _read(pair, inside)
+    if not inside.pixels:
+        return codes
+    label = pair.label
+    if isinstance(label, Polygons):
+        codes[inside.within(window)] = burn(label.outlines, inside, pair.background, label.all_touched)
+    else:
+        codes[inside.within(window)] = _read(pair, label, inside)
     return codes
 
 
-def _burn(pair: Pair, window: Window) -> Codes:
-    from rasterio.features import rasterize
-
-    shapes = pair.label.shapes if isinstance(pair.label, Polygons) else ()
-    burnt: Codes = rasterize(
-        shapes,
-        (window.height, window.width),
-        fill=pair.background,
-        transform=transform_of(pair.image, window),
-        dtype="uint8",
-    )
-    return burnt
-
-
-def _read(pair: Pair, window: Window) -> Codes:
-    label = pair.label
-    if isinstance(label, Polygons):
-        raise TypeError("polygons are burnt, not read")
+def _read(pair: Pair, label: Scene, window: Window) -> Codes:
     with aligned(label, pair.image) as (dataset, scene):
         stored, valid = read_stored(dataset, scene, window)
     codes = _codes_of_colors(stored, pair.colors) if pair.colors else _codes_of_values(stored[0])

@@ -53,7 +53,7 @@ def window_of_bounds(scene: Scene, bounds: tuple[float, float, float, float]) ->
     bottom, right = math.ceil(max(rows) - 1e-3), math.ceil(max(cols) - 1e-3)
     window = Window(top, left, max(0, bottom - top), max(0, right - left)).intersection(scene.extent)
     if not window.pixels:
-        raise SceneError(f"the box {bounds} does not meet {scene.path}, which covers {bounds_of(scene)}")
+        raise SceneError(f"the box {bounds} does not meet {scene.label}, which covers {bounds_of(scene)}")
     return window
 
 

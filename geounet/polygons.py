@@ -1,363 +1,272 @@
-"""Class raster to polygons: exact, in integers, tile by tile, with nothing left to see of the tiles.
+"""Rings to polygons: measured, written as well-known binary (OGC 06-103r4, 8), in an order of their own.
 
-A region's outline is a loop of *edges*: sides of its pixels that face another class or nodata, each directed so
-that its pixel lies on the right. A tile follows the edges of its own pixels. A loop that stays within the tile is
-final. Where the next edge belongs to a pixel of another tile, what was followed is an *arc*, which knows its own
-first edge and the edge that comes next; arcs are joined end to end once all tiles are done. Vertices stand only where
-the outline turns, so a seam leaves none.
-
-Which edge comes next depends on the four pixels around a lattice point. Where two pixels of one class meet at a corner
-only (a *saddle*), the outline stays with its pixel. A loop that comes twice through one saddle is cut in two there,
-which makes valid rings (no ring touches itself, OGC 06-103r4, 6.1.11.1): both passes belong to one component, which
-the passes' pixels connect around the point, so one of the two rings lies inside the other as a hole or beside it as
-another hole.
+A polygon stands as bytes until someone wants an object: files take the bytes as they are.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 import shapely
 
-from geounet.tracing import trace
+from geounet.compiling import compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from affine import Affine
     from numpy.typing import NDArray
 
-    from geounet.grid import Window
+    from geounet.rings import Rings
 
     Integers = NDArray[np.int64]
+    Floats = NDArray[np.float64]
+    Bytes = NDArray[np.uint8]
+    Measure = Callable[[NDArray[np.int32], Integers], tuple[Floats, Floats]]
 
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """Outlines, open (arcs) or closed, one after the other, in pixel lattice coordinates of the raster."""
-
-    vertices: NDArray[np.int32]
-    """`(vertices, 2)`: row and column of each turn; the end of an arc belongs to it, the start does not."""
-    saddles: NDArray[np.bool_]
-    """`(vertices,)`: True where the outline may come through the vertex twice."""
-    offsets: Integers
-    """`(lines + 1,)`: where each line starts in `vertices`, and the end."""
-    labels: Integers
-    """`(lines,)`: the component to the right."""
-    classes: NDArray[np.uint8]
-    """`(lines,)`: its class."""
-    first_edges: Integers
-    """`(lines,)`: the edge a line starts with, `4 * place of the pixel in raster order + side`."""
-    next_edges: Integers
-    """`(lines,)`: the edge that follows its last; for a closed line its first edge."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rings:
-    """Simple closed rings in one canonical form.
-
-    They start at their smallest (row, column) and run clockwise on the screen around a component, counter-clockwise
-    around a hole.
-    """
-
-    vertices: NDArray[np.int32]
-    """`(vertices, 2)`: row and column; the first vertex is not repeated."""
-    offsets: Integers
-    """`(rings + 1,)`: where each ring starts in `vertices`, and the end."""
-    labels: Integers
-    """`(rings,)`: the component."""
-    classes: NDArray[np.uint8]
-    """`(rings,)`: its class."""
-    areas: Integers
-    """`(rings,)`: pixels within, negative for a hole."""
-
-
-@dataclass(frozen=True, slots=True)
-class TileOutlines:
-    """What is kept of a tile."""
-
-    rings: Rings
-    """Final rings."""
-    arcs: Lines
-    """Arcs that go on in a neighbour."""
+BAND = 1024
+"""Rows of a band and columns of a cell, see :func:`in_order`."""
+_POLYGON, _MULTIPOLYGON = 3, 6
+_HEAD, _COUNT, _POINT = 9, 4, 16
+"""Bytes of a geometry's head, of a ring's count, of a point."""
 
 
 @dataclass(frozen=True, slots=True)
 class Polygons:
-    """The polygons of a raster, by component."""
+    """Polygons and multipolygons, each with what is known of it."""
 
-    components: Integers
-    """`(polygons,)`: ascending."""
     classes: NDArray[np.uint8]
     """`(polygons,)`."""
     pixels: Integers
     """`(polygons,)`."""
-    geometry: NDArray[Any]
-    """`(polygons,)`: shapely polygons, exteriors counter-clockwise in coordinates, holes clockwise."""
+    areas: Floats
+    """`(polygons,)`: square metres; NaN where the ground is not known."""
+    lengths: Floats
+    """`(polygons,)`: metres of all rings; NaN where the ground is not known."""
+    first_rows: Integers
+    """`(polygons,)`: row of the first pixel in raster order."""
+    first_cols: Integers
+    """`(polygons,)`: its column."""
+    last_rows: Integers
+    """`(polygons,)`: the last row with a pixel."""
+    boxes: Floats
+    """`(polygons, 4)`: least x and y, greatest x and y."""
+    offsets: Integers
+    """`(polygons + 1,)`: where each polygon starts in `wkb`, and the end."""
+    wkb: Bytes
+    """Well-known binary; exteriors counter-clockwise in coordinates, holes clockwise (RFC 7946, 3.1.6)."""
+    statistics: tuple[Floats, ...] = ()
+    """For each raster of values `(polygons, 7)`, see :mod:`geounet.zonal`."""
+
+    def __len__(self) -> int:
+        return int(self.classes.size)
+
+    def geometry(self) -> NDArray[Any]:
+        """`(polygons,)` of shapely objects."""
+        whole, starts = self.wkb.tobytes(), self.offsets.tolist()
+        parts = np.empty(len(self), object)
+        parts[:] = [whole[start:stop] for start, stop in pairwise(starts)]
+        return np.asarray(shapely.from_wkb(parts))
 
 
-def outline_tile(
-    classes: NDArray[np.uint8], labels: NDArray[np.uint32], core: Window, raster_width: int
-) -> TileOutlines:
-    """Follow the outlines of a tile's pixels.
-
-    Args:
-        classes: `(height + 2, width + 2)`: the tile and one pixel around it, 255 for nodata and beyond the raster.
-        labels: `(height, width)`: the tile's components (4-connected), 0 for nodata.
-        core: where the tile lies in the raster.
-        raster_width: columns of the whole raster.
-    """
-    lines = Lines(*trace(classes, labels, core.row, core.col, raster_width))
-    arcs = int((lines.first_edges != lines.next_edges).sum())
-    return TileOutlines(_split(_section(lines, arcs, lines.labels.size)), _section(lines, 0, arcs))
-
-
-def _section(lines: Lines, start: int, stop: int) -> Lines:
-    first, last = lines.offsets[start], lines.offsets[stop]
-    return Lines(
-        # A copy, so that the part does not keep the whole.
-        vertices=lines.vertices[first:last].copy(),
-        saddles=lines.saddles[first:last].copy(),
-        offsets=lines.offsets[start : stop + 1] - first,
-        labels=lines.labels[start:stop],
-        classes=lines.classes[start:stop],
-        first_edges=lines.first_edges[start:stop],
-        next_edges=lines.next_edges[start:stop],
-    )
-
-
-def _take(lines: Lines, wanted: Integers) -> Lines:
-    lengths = np.diff(lines.offsets)[wanted]
-    offsets = _offsets(lengths)
-    at = np.arange(offsets[-1]) + np.repeat(lines.offsets[wanted] - offsets[:-1], lengths)
-    return Lines(
-        vertices=lines.vertices[at],
-        saddles=lines.saddles[at],
-        offsets=offsets,
-        labels=lines.labels[wanted],
-        classes=lines.classes[wanted],
-        first_edges=lines.first_edges[wanted],
-        next_edges=lines.next_edges[wanted],
-    )
-
-
-def _offsets(lengths: Integers) -> Integers:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
-
-def _split(lines: Lines) -> Rings:
-    """Cut closed lines where they meet themselves, and bring the rings into their canonical form."""
-    vertices, offsets, sources, areas = _split_lines(lines.vertices, lines.saddles, lines.offsets)
-    return Rings(vertices, offsets, lines.labels[sources], lines.classes[sources], areas)
-
-
-@numba.njit(cache=True, nogil=True)
-def _split_lines(vertices, saddles, offsets):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Simple rings: vertices, offsets, the line each comes from, and its area in pixels."""
-    most = offsets.size - 1 + saddles.sum() // 2
-    out, out_offsets = np.empty_like(vertices), np.zeros(most + 1, np.int64)
-    sources, areas = np.empty(most, np.int64), np.empty(most, np.int64)
-    everyone, stack = np.arange(vertices.shape[0]), np.empty(vertices.shape[0], np.int64)
-    partners = np.full(vertices.shape[0], -1, np.int64)
-    rings = 0
-    for line in range(offsets.size - 1):
-        start, stop, depth = offsets[line], offsets[line + 1], 0
-        if not _pair_saddles(vertices, saddles, start, stop, partners):
-            sources[rings] = line
-            areas[rings] = _put_ring(vertices, everyone[start:stop], out, out_offsets, rings)
-            rings += 1
-            continue
-        for at in range(start, stop):
-            if 0 <= partners[at] < at:
-                # Back at a point: what lies between is a ring of its own.
-                loop = depth
-                while stack[loop - 1] != partners[at]:
-                    loop -= 1
-                sources[rings] = line
-                areas[rings] = _put_ring(vertices, stack[loop - 1 : depth], out, out_offsets, rings)
-                rings, depth = rings + 1, loop - 1
-            stack[depth] = at
-            depth += 1
-        sources[rings] = line
-        areas[rings] = _put_ring(vertices, stack[:depth], out, out_offsets, rings)
-        rings += 1
-    return out, out_offsets[: rings + 1], sources[:rings], areas[:rings]
-
-
-@numba.njit(cache=True, nogil=True)
-def _pair_saddles(vertices, saddles, start, stop, partners):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Note for each saddle that a line comes through twice its other passage; whether there is any."""
-    count = 0
-    for at in range(start, stop):
-        count += saddles[at]
-    if count < 2:  # noqa: PLR2004 - a pair
-        return False
-    places = start + np.flatnonzero(saddles[start:stop])
-    paired = False
-    keys = vertices[places, 0] * np.int64(1 << 32) + vertices[places, 1]
-    order = np.argsort(keys)
-    for rank in range(1, order.size):
-        if keys[order[rank]] == keys[order[rank - 1]]:
-            here, there = places[order[rank]], places[order[rank - 1]]
-            partners[here], partners[there] = there, here
-            paired = True
-    return paired
-
-
-@numba.njit(cache=True, nogil=True)
-def _put_ring(vertices, members, out, offsets, ring):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Write a ring from its smallest vertex on and return its signed area in pixels."""
-    size, start = members.size, 0
-    first_row, first_col = vertices[members[0], 0], vertices[members[0], 1]
-    for at in range(1, size):
-        row, col = vertices[members[at], 0], vertices[members[at], 1]
-        if row < first_row or (row == first_row and col < first_col):
-            start, first_row, first_col = at, row, col
-    double_area = np.int64(0)
-    base = offsets[ring]
-    last_row, last_col = np.int64(vertices[members[start - 1], 0]), np.int64(vertices[members[start - 1], 1])
-    for at in range(size):
-        source = members[start + at if start + at < size else start + at - size]
-        next_row, next_col = np.int64(vertices[source, 0]), np.int64(vertices[source, 1])
-        double_area += last_col * next_row - next_col * last_row
-        last_row, last_col = next_row, next_col
-        out[base + at, 0], out[base + at, 1] = next_row, next_col
-    offsets[ring + 1] = base + size
-    return double_area // 2
-
-
-def assemble(
-    tiles: Sequence[TileOutlines],
-    components: Sequence[Integers],
-    transform: Affine,
-) -> Polygons:
-    """Join the arcs of all tiles and build the polygons of all components.
+def build(
+    rings: Rings, components: Integers, transform: Affine, measure: Measure | None = None
+) -> tuple[Integers, Polygons]:
+    """Put rings together to polygons.
 
     Args:
-        tiles: the outlines of tiles that cover a raster without overlap, in any order.
-        components: for each tile a table from its labels to components, numbered in raster order of their first
-            pixels.
+        rings: of 4-connected components, each with its exterior and all its holes.
+        components: a table from the rings' labels to components, which are multipolygons where they have more than
+            one label.
         transform: from (column, row) to coordinates.
-    """
-    arcs = _concatenate(Lines, [_relabel(tile.arcs, table) for tile, table in zip(tiles, components, strict=True)])
-    inner = [_relabel(tile.rings, table) for tile, table in zip(tiles, components, strict=True)]
-    return _build(_concatenate(Rings, [*inner, _split(_join(arcs))]), transform)
-
-
-def _relabel(lines: Any, table: Integers) -> Any:
-    return replace(lines, labels=table[lines.labels])
-
-
-def _concatenate(kind: Any, parts: Sequence[Any]) -> Any:
-    """Several :class:`Lines` or :class:`Rings` as one."""
-    columns = {
-        item.name: np.concatenate([getattr(part, item.name) for part in parts])
-        for item in fields(kind)
-        if item.name != "offsets"
-    }
-    return kind(offsets=_offsets(np.concatenate([np.diff(part.offsets) for part in parts])), **columns)
-
-
-def _join(arcs: Lines) -> Lines:
-    """Closed lines of arcs: the one that starts with the edge at which another ends follows it."""
-    by_first = np.argsort(arcs.first_edges)
-    successors = by_first[np.searchsorted(arcs.first_edges[by_first], arcs.next_edges)]
-    sequence, bounds = _cycles(successors)
-    ordered = _take(arcs, sequence)
-    return Lines(
-        vertices=ordered.vertices,
-        saddles=ordered.saddles,
-        offsets=ordered.offsets[bounds],
-        labels=ordered.labels[bounds[:-1]],
-        classes=ordered.classes[bounds[:-1]],
-        first_edges=ordered.first_edges[bounds[:-1]],
-        next_edges=ordered.first_edges[bounds[:-1]],
-    )
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _cycles(successors: Integers) -> tuple[Integers, Integers]:
-    """The cycles of a permutation: their members one after the other, and where each cycle starts."""
-    done = np.zeros(successors.size, np.bool_)
-    sequence, bounds = np.empty(successors.size, np.int64), np.empty(successors.size + 1, np.int64)
-    count, cycles = 0, 0
-    for start in range(successors.size):
-        if done[start]:
-            continue
-        bounds[cycles] = count
-        cycles += 1
-        member = start
-        while not done[member]:
-            done[member] = True
-            sequence[count] = member
-            count += 1
-            member = successors[member]
-    bounds[cycles] = count
-    return sequence, bounds[: cycles + 1]
-
-
-def _build(rings: Rings, transform: Affine) -> Polygons:
-    """Rings to polygons, in the order of their components: exterior first, holes in raster order."""
-    smallest = rings.vertices[rings.offsets[:-1]].astype(np.int64)
-    order = np.lexsort((smallest[:, 1], smallest[:, 0], rings.areas < 0, rings.labels))
-    exteriors = np.flatnonzero(rings.areas[order] > 0)
-    matrix = np.array(transform[:6], np.float64)
-    # Exteriors run counter-clockwise in coordinates (RFC 7946, 3.1.6), wherever rows and columns lead.
-    coordinates, offsets = _lay_out(rings.vertices, rings.offsets, order, matrix, transform.determinant < 0)
-    polygon_offsets = np.append(exteriors, order.size)
-    pixels = np.add.reduceat(rings.areas[order], exteriors) if exteriors.size else exteriors
-    return Polygons(
-        components=rings.labels[order][exteriors],
-        classes=rings.classes[order][exteriors],
-        pixels=pixels,
-        geometry=shapely.from_ragged_array(shapely.GeometryType.POLYGON, coordinates, (offsets, polygon_offsets)),
-    )
-
-
-@numba.njit(cache=True, nogil=True)
-def _lay_out(vertices, offsets, order, matrix, backwards):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Coordinates of rings in a new order, each closed and starting as before."""
-    out = np.empty((vertices.shape[0] + order.size, 2), np.float64)
-    out_offsets = np.zeros(order.size + 1, np.int64)
-    count = 0
-    for rank in range(order.size):
-        start, size = offsets[order[rank]], offsets[order[rank] + 1] - offsets[order[rank]]
-        for at in range(size + 1):
-            source = start + ((size - at) % size if backwards else at % size)
-            row, col = vertices[source, 0], vertices[source, 1]
-            out[count, 0] = col * matrix[0] + row * matrix[1] + matrix[2]
-            out[count, 1] = col * matrix[3] + row * matrix[4] + matrix[5]
-            count += 1
-        out_offsets[rank + 1] = count
-    return out, out_offsets
-
-
-def gather_parts(polygons: Polygons, groups: Integers) -> Polygons:
-    """Make one geometry of the polygons of each group, which touch at corners at most.
-
-    Args:
-        polygons: of 4-connected components.
-        groups: `(polygons,)`: the 8-connected component of each.
+        measure: from vertices and offsets of rings to their square metres and metres.
 
     Returns:
-        By group, ascending: a polygon where a group has one, else a multipolygon.
+        The component of each polygon, and the polygons, in raster order of their first pixels; so are the parts of
+        one, and the holes of a part.
     """
-    order = np.argsort(groups, kind="stable")
-    numbers, starts, counts = np.unique(groups[order], return_index=True, return_counts=True)
-    if not numbers.size:
-        return polygons
-    geometry = polygons.geometry[order]
-    several = np.repeat(counts > 1, counts)
-    united = geometry[starts]
-    united[counts > 1] = shapely.multipolygons(
-        geometry[several], indices=np.repeat(np.arange((counts > 1).sum()), counts[counts > 1])
+    order = _ring_order(rings, components)
+    exteriors = np.flatnonzero(rings.areas[order] > 0)
+    owners = components[rings.labels[order][exteriors]]
+    # Where a part begins a polygon, among the parts, and at the end.
+    heads = np.append(np.flatnonzero(np.diff(owners, prepend=-1)), owners.size)
+    parts = np.append(exteriors, order.size)
+    ring_starts = parts[heads]
+    polygon_of_ring = np.repeat(np.arange(heads.size - 1), np.diff(ring_starts))
+    sizes = _sizes(np.diff(rings.offsets)[order], parts, heads)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    wkb, boxes, last_rows = _encoded(rings, order, parts, heads, offsets, transform)
+    areas, lengths = _measured(rings, order, measure)
+    first = rings.vertices[rings.offsets[order[ring_starts[:-1]]]].astype(np.int64).reshape(-1, 2)
+    count = heads.size - 1
+    polygons = Polygons(
+        classes=rings.classes[order[ring_starts[:-1]]],
+        pixels=np.bincount(polygon_of_ring, rings.areas[order], count).astype(np.int64),
+        # The exterior's sign on the screen is that of its pixels: holes count down.
+        areas=np.bincount(polygon_of_ring, areas, count).astype(np.float64),
+        lengths=np.bincount(polygon_of_ring, lengths, count).astype(np.float64),
+        first_rows=first[:, 0],
+        first_cols=first[:, 1],
+        last_rows=last_rows,
+        boxes=boxes,
+        offsets=offsets,
+        wkb=wkb,
     )
+    return owners[heads[:-1]], polygons
+
+
+def _encoded(
+    rings: Rings, order: Integers, parts: Integers, heads: Integers, offsets: Integers, transform: Affine
+) -> tuple[Bytes, Floats, Integers]:
+    """Bytes, boxes and last rows of polygons."""
+    count = heads.size - 1
+    boxes, last_rows = np.tile([np.inf, np.inf, -np.inf, -np.inf], (count, 1)), np.zeros(count, np.int64)
+    matrix, longest = np.array(transform[:6], np.float64), int(np.diff(rings.offsets).max(initial=0))
+    points = np.zeros(2 * longest + 2, np.float64)
+    wkb = _encode(
+        rings.vertices, rings.offsets, order, parts, heads, matrix, transform.determinant < 0, offsets, boxes,
+        last_rows, points, points.view(np.uint8),
+    )  # fmt: skip
+    return wkb, boxes, last_rows
+
+
+def _measured(rings: Rings, order: Integers, measure: Measure | None) -> tuple[Floats, Floats]:
+    if measure is None:
+        return np.full(order.size, np.nan), np.full(order.size, np.nan)
+    areas, lengths = measure(rings.vertices, rings.offsets)
+    return areas[order], lengths[order]
+
+
+def _ring_order(rings: Rings, components: Integers) -> Integers:
+    """Rings by component, part and place: an exterior starts above its holes, so it comes first."""
+    starts = rings.vertices[rings.offsets[:-1]].astype(np.int64)
+    places = (starts[:, 0] << 32) + starts[:, 1]
+    outer = rings.areas > 0
+    far = np.iinfo(np.int64).max
+    of_part = np.full(components.size, far)
+    of_part[rings.labels[outer]] = places[outer]
+    of_component = np.full(components.max(initial=0) + 1, far)
+    np.minimum.at(of_component, components, of_part)
+    part = of_part[rings.labels]
+    return np.lexsort((places, part, of_component[components[rings.labels]]))
+
+
+def _sizes(lengths: Integers, parts: Integers, heads: Integers) -> Integers:
+    """Bytes of each polygon, from the vertices of its rings."""
+    if heads.size == 1:
+        return np.zeros(0, np.int64)
+    of_rings = _COUNT + _POINT * (lengths + 1)
+    of_parts = _HEAD + np.add.reduceat(of_rings, parts[:-1])
+    several = np.diff(heads) > 1
+    sizes: Integers = np.add.reduceat(of_parts, heads[:-1]) + _HEAD * several
+    return sizes
+
+
+@compiled
+def _put_count(out: Bytes, at: int, count: int) -> int:
+    for byte in range(4):
+        out[at + byte] = (count >> (8 * byte)) & 255
+    return at + 4
+
+
+@compiled
+def _put_ring(
+    vertices: NDArray[np.int32], start: int, stop: int, matrix: Floats, backwards: bool, out: Bytes, at: int,
+    box: Floats, points: Floats, raw: Bytes,
+) -> int:  # fmt: skip
+    """Write a closed ring, and widen its polygon's box."""
+    size = stop - start
+    at = _put_count(out, at, size + 1)
+    left, low, right, high = box[0], box[1], box[2], box[3]
+    for step in range(size + 1):
+        source = start if step in (0, size) else (stop - step if backwards else start + step)
+        row, col = vertices[source, 0], vertices[source, 1]
+        x = col * matrix[0] + row * matrix[1] + matrix[2]
+        y = col * matrix[3] + row * matrix[4] + matrix[5]
+        points[2 * step], points[2 * step + 1] = x, y
+        left, low, right, high = min(left, x), min(low, y), max(right, x), max(high, y)
+    for byte in range(16 * (size + 1)):
+        out[at + byte] = raw[byte]
+    box[0], box[1], box[2], box[3] = left, low, right, high
+    return at + 16 * (size + 1)
+
+
+@compiled
+def _encode(
+    vertices: NDArray[np.int32], ring_offsets: Integers, order: Integers, parts: Integers, heads: Integers,
+    matrix: Floats, backwards: bool, offsets: Integers, boxes: Floats, last_rows: Integers, points: Floats, raw: Bytes,
+) -> Bytes:  # fmt: skip
+    """Bytes of polygons; fills in their boxes and last rows. `points` has room for a ring, `raw` is its bytes."""
+    out = np.empty(offsets[-1], np.uint8)
+    for polygon in range(heads.size - 1):
+        at = offsets[polygon]
+        if heads[polygon + 1] - heads[polygon] > 1:
+            out[at] = 1
+            at = _put_count(out, _put_count(out, at + 1, _MULTIPOLYGON), heads[polygon + 1] - heads[polygon])
+        for part in range(heads[polygon], heads[polygon + 1]):
+            out[at] = 1
+            at = _put_count(out, _put_count(out, at + 1, _POLYGON), parts[part + 1] - parts[part])
+            for rank in range(parts[part], parts[part + 1]):
+                start, stop = ring_offsets[order[rank]], ring_offsets[order[rank] + 1]
+                at = _put_ring(vertices, start, stop, matrix, backwards, out, at, boxes[polygon], points, raw)
+                last = last_rows[polygon]
+                for vertex in range(start, stop):
+                    last = max(last, vertices[vertex, 0] - 1)
+                last_rows[polygon] = last
+    return out
+
+
+def concatenate(parts: Sequence[Polygons]) -> Polygons:
+    """Several batches, at least one, as one."""
+    columns = {
+        item.name: np.concatenate([getattr(part, item.name) for part in parts])
+        for item in fields(Polygons)
+        if item.name not in ("offsets", "statistics")
+    }
+    sizes = np.concatenate([np.diff(part.offsets) for part in parts])
     return Polygons(
-        components=numbers,
-        classes=polygons.classes[order][starts],
-        pixels=np.add.reduceat(polygons.pixels[order], starts),
-        geometry=united,
+        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        statistics=tuple(np.concatenate(layer) for layer in zip(*(part.statistics for part in parts), strict=True)),
+        **columns,
+    )
+
+
+def take(polygons: Polygons, wanted: Integers) -> Polygons:
+    """Some of the polygons, by their indices, in that order."""
+    columns = {
+        item.name: getattr(polygons, item.name)[wanted]
+        for item in fields(Polygons)
+        if item.name not in ("offsets", "wkb", "statistics")
+    }
+    offsets, wkb = _take_bytes(polygons.offsets, polygons.wkb, wanted)
+    layers = tuple(layer[wanted] for layer in polygons.statistics)
+    return Polygons(offsets=offsets, wkb=wkb, statistics=layers, **columns)
+
+
+@compiled
+def _take_bytes(offsets: Integers, data: Bytes, wanted: Integers) -> tuple[Integers, Bytes]:
+    out_offsets = np.zeros(wanted.size + 1, np.int64)
+    for at in range(wanted.size):
+        out_offsets[at + 1] = out_offsets[at] + offsets[wanted[at] + 1] - offsets[wanted[at]]
+    out = np.empty(out_offsets[-1], np.uint8)
+    for at in range(wanted.size):
+        source, target = offsets[wanted[at]], out_offsets[at]
+        for byte in range(out_offsets[at + 1] - target):
+            out[target + byte] = data[source + byte]
+    return out_offsets, out
+
+
+def in_order(polygons: Polygons, band: int = BAND) -> Integers:
+    """Indices of polygons in the order in which they are written, which knows nothing of tiles.
+
+    Bands of `band` rows from the raster's top: a polygon belongs to the one in which it ends. Within a band cells of
+    `band` columns, by the first pixel, and within a cell raster order of the first pixels. So a reader from the top
+    knows the polygons of a band, and their order, once it has read the band, however large others still grow; and
+    neighbours in the file are neighbours on the ground.
+    """
+    return np.lexsort(
+        (polygons.first_cols, polygons.first_rows, polygons.first_cols // band, polygons.last_rows // band)
     )

@@ -7,22 +7,26 @@ cheaper is taken where it changes nothing that counts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from geounet.devices import faster_precision
 from geounet.grid import Window
-from geounet.runtimes import make_classifier
+from geounet.identity import identity_of
+from geounet.models.cropping import Cropped
+from geounet.models.model_file import fingerprint, load_model
 from geounet.sampling import SceneDataset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from geounet.models.model_file import ModelCard
+    from geounet.runtimes import Classifier
     from geounet.scene import Scene
 
 PROBABILITY_TOLERANCE = 1e-4
@@ -31,7 +35,9 @@ AGREEMENT = 0.999
 """Share of the class pixels that a lower precision must keep on the probed windows."""
 
 _CORE = 192
-_SAMPLES = 4
+# Eighths of the scene's height and width: along its two diagonals, where no symmetry of the scene makes them alike.
+_PROBED = ((1, 3), (3, 7), (5, 1), (7, 5))
+_CALIBRATED = ((2, 6), (6, 2), (4, 4), (2, 2), (6, 6), (0, 4))
 _SMALLEST_HALO = 64
 
 
@@ -46,57 +52,90 @@ class Sample:
     probabilities: torch.Tensor
     """(classes, core, core), by the network in float32 on the CPU."""
 
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """(core, core): class indices."""
+        return self.probabilities.argmax(dim=0).numpy()
 
-def draw_samples(scene: Scene, card: ModelCard, network: torch.nn.Module, halo: int) -> tuple[Sample, ...]:
+
+def draw_samples(scene: Scene, model: Path, halo: int) -> tuple[Sample, ...]:
     """Windows spread over the scene, aligned to the stride, those without a valid pixel left out.
 
     Args:
         scene: whose pixels.
-        card: the model's normalisation and stride.
-        network: in eval mode on the CPU.
+        model: the model file.
         halo: the exact one.
+
+    Raises:
+        ModelError: the model file cannot be loaded.
+        SceneError: the scene is damaged there.
     """
+    return _drawn(scene, model.absolute(), f"{fingerprint(model)} {identity_of(scene.path)}", halo)
+
+
+# The last ones: the halo, the precision and the integers are all judged by them.
+@lru_cache(maxsize=1)
+def _drawn(scene: Scene, model: Path, _identity: str, halo: int) -> tuple[Sample, ...]:
+    network, card = load_model(model)
+    return tuple(
+        Sample(image, valid, _probabilities(network, image, halo)) for image, valid in _read(scene, card, _PROBED, halo)
+    )
+
+
+def draw_images(scene: Scene, card: ModelCard, halo: int) -> list[NDArray[np.float32]]:
+    """Windows as :func:`draw_samples` draws them, (bands, height, width), at other places: to calibrate on.
+
+    Where those hold no valid pixel, they are at the same places.
+    """
+    found = list(_read(scene, card, _CALIBRATED, halo)) or list(_read(scene, card, _PROBED, halo))
+    return [image for image, _ in found]
+
+
+def _read(
+    scene: Scene, card: ModelCard, places: Sequence[tuple[int, int]], halo: int
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+    """Windows with their halo, normalised, and the valid mask of their core, where that holds a valid pixel."""
     dataset = SceneDataset([scene], [band.mean for band in card.bands], [band.std for band in card.bands])
-    samples = []
-    for window in _places(scene, card.stride):
+    inner = slice(halo, halo + _CORE)
+    for window in _windows(scene, card.stride, places):
         sample = dataset[dataset.query(0, window.padded(halo))]
-        inner = slice(halo, halo + _CORE)
         valid = sample["valid"].numpy()[inner, inner]
         if valid.any():
-            image = sample["image"].numpy()
-            samples.append(Sample(image, valid, _probabilities(network, image, halo)))
-    return tuple(samples)
+            yield sample["image"].numpy(), valid
 
 
-def _places(scene: Scene, stride: int) -> list[Window]:
-    """Cores along the scene's two diagonals, at odd eighths, which no symmetry of the scene makes alike."""
-    shares = ((1, 3), (3, 7), (5, 1), (7, 5))[:_SAMPLES]
+def _windows(scene: Scene, stride: int, shares: Sequence[tuple[int, int]]) -> list[Window]:
+    """Cores that start at so many eighths of the scene's height and width."""
     rows = [scene.height * row // 8 // stride * stride for row, _ in shares]
     cols = [scene.width * col // 8 // stride * stride for _, col in shares]
     return [Window(row, col, _CORE, _CORE) for row, col in zip(rows, cols, strict=True)]
 
 
 def _probabilities(network: torch.nn.Module, image: NDArray[np.float32], halo: int) -> torch.Tensor:
+    batch = torch.from_numpy(image)[None].contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
-        logits: torch.Tensor = network(torch.from_numpy(image)[None].contiguous(memory_format=torch.channels_last))[0]
-    return logits[:, halo : halo + _CORE, halo : halo + _CORE].softmax(dim=0)
+        probabilities: torch.Tensor = Cropped(network, halo)(batch)[0].softmax(dim=0)
+    return probabilities
 
 
 def smallest_halo(samples: Sequence[Sample], network: torch.nn.Module, exact: int, stride: int) -> int:
     """The smallest halo that changes no class of the samples, and no probability by more than the tolerance.
 
-    Searched by halving, for the effect falls with the distance.
+    Searched by halving, for the effect falls with the distance: on one sample, then on the others from there.
     """
-    low, high = max(stride, _SMALLEST_HALO // stride * stride), exact
-    if not samples:
-        return exact
-    while low < high:
-        middle = (low + high) // 2 // stride * stride
-        if all(_is_enough(sample, network, exact, middle) for sample in samples):
-            high = middle
-        else:
-            low = middle + stride
-    return high
+    halo = max(stride, _SMALLEST_HALO // stride * stride) if samples else exact
+    for sample in samples:
+        low, high = halo, exact
+        # The first sample's answer does for most of the others.
+        middle = low if sample is not samples[0] else (low + high) // 2 // stride * stride
+        while low < high:
+            if _is_enough(sample, network, exact, middle):
+                high = middle
+            else:
+                low = middle + stride
+            middle = (low + high) // 2 // stride * stride
+        halo = high
+    return halo
 
 
 def _is_enough(sample: Sample, network: torch.nn.Module, exact: int, halo: int) -> bool:
@@ -106,44 +145,47 @@ def _is_enough(sample: Sample, network: torch.nn.Module, exact: int, halo: int) 
     return same and float((found - sample.probabilities).abs().max()) < PROBABILITY_TOLERANCE
 
 
-def choose_precision(
-    samples: Sequence[Sample], network: torch.nn.Module, halo: int, *, runtime: str, device: str, threads: int
-) -> tuple[str, float]:
-    """The fastest precision that keeps the class of enough pixels, and the share that it keeps.
+def agreement(samples: Sequence[Sample], run: Classifier, shape: tuple[int, int], margin: int, stride: int) -> float:
+    """Share of the samples' valid pixels to which a network made ready gives the class that float32 gives them.
+
+    It is run as it will be, at its own window's size: the samples are laid side by side into windows, each with its
+    halo around it, so that none sees another.
 
     Args:
-        samples: with a halo of `halo`.
-        network: in eval mode on the CPU.
-        halo: of the samples.
-        runtime: `torch` or `openvino`.
-        device: where prediction will run.
-        threads: CPU threads.
-
-    Returns:
-        A key of :data:`geounet.devices.PRECISIONS`, and its agreement with float32 on the samples.
+        samples: where there is none, all agree.
+        run: see :func:`geounet.runtimes.make_classifier`.
+        shape: height and width of its window.
+        margin: pixels that it crops on each side.
+        stride: the network's.
     """
-    candidate = faster_precision(torch.device(device))
-    if candidate is None or not samples:
-        return "fp32", 1.0
-    share = agreement(samples, network, halo, candidate, runtime=runtime, device=device, threads=threads)
-    return (candidate, share) if share >= AGREEMENT else ("fp32", 1.0)
-
-
-def agreement(
-    samples: Sequence[Sample],
-    network: torch.nn.Module,
-    halo: int,
-    precision: str,
-    *,
-    runtime: str,
-    device: str,
-    threads: int,
-) -> float:
-    """Share of the samples' valid pixels to which a precision gives the class that float32 gives them."""
-    shape = samples[0].image.shape
-    run = make_classifier(network, shape, halo, runtime=runtime, device=device, precision=precision, threads=threads)
     equal = valid = 0
-    for sample in samples:
-        same = run(sample.image)[0] == sample.probabilities.argmax(dim=0).numpy()
-        equal, valid = equal + int(same[sample.valid].sum()), valid + int(sample.valid.sum())
-    return equal / valid
+    for image, placed in _sheets(samples, shape, stride):
+        winner = run(image)[0]
+        for sample, core in placed:
+            kept = core.intersection(Window(0, 0, *shape).padded(-margin))
+            same = winner[kept.within(Window(margin, margin, 0, 0))] == sample.classes[kept.within(core)]
+            seen = sample.valid[kept.within(core)]
+            equal, valid = equal + int(same[seen].sum()), valid + int(seen.sum())
+    return equal / valid if valid else 1.0
+
+
+def _sheets(
+    samples: Sequence[Sample], shape: tuple[int, int], stride: int
+) -> Iterator[tuple[NDArray[np.float32], list[tuple[Sample, Window]]]]:
+    """Windows (bands, *shape) filled with samples, and where in them each sample's core lies."""
+    if not samples:
+        return
+    bands, *side = samples[0].image.shape
+    # A sample larger than the window loses the outer parts of its halo.
+    height, width = (min(length, room) for length, room in zip(side, shape, strict=True))
+    top, left = (side[0] - height) // 2 // stride * stride, (side[1] - width) // 2 // stride * stride
+    halo = (side[0] - _CORE) // 2
+    cells = [
+        (row, col) for row in range(0, shape[0] - height + 1, height) for col in range(0, shape[1] - width + 1, width)
+    ]
+    for start in range(0, len(samples), len(cells)):
+        image, placed = np.zeros((bands, *shape), np.float32), []
+        for sample, (row, col) in zip(samples[start : start + len(cells)], cells, strict=False):
+            image[:, row : row + height, col : col + width] = sample.image[:, top : top + height, left : left + width]
+            placed.append((sample, Window(row + halo - top, col + halo - left, _CORE, _CORE)))
+        yield image, placed

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
-from geounet.devices import PRECISIONS, autocast
+from geounet.devices import PRECISIONS, autocast, faster_precision
 from geounet.errors import ModelError
+from geounet.models.cropping import Cropped
+from geounet.models.model_file import load_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    Classifier = Callable[[NDArray[np.float32]], tuple[NDArray[np.uint8], NDArray[np.uint8]]]
+    from geounet.models.model_file import ModelCard
+
+    Classifier = Callable[[NDArray[np.float32]], tuple[NDArray[Any], ...]]
 
 CONFIDENCE_LEVELS = 254
 """A confidence of 1.0 is stored as this, and 255 is nodata."""
@@ -35,24 +42,27 @@ RUNTIMES = ("auto", "torch", "openvino")
 
 
 class WindowClassifier(nn.Module):
-    """A network, the crop to a window's core, and the choice of the class.
+    """A network cropped to a window's core, and the choice of the class.
 
     Args:
         network: images (1, bands, H, W) to logits (1, classes, H, W).
         halo: pixels that are cropped on each side.
+        probabilities: give those of all classes as well.
     """
 
-    def __init__(self, network: nn.Module, halo: int) -> None:
+    def __init__(self, network: nn.Module, halo: int, *, probabilities: bool = False) -> None:
         super().__init__()
-        self.network, self.halo = network, halo
+        self.cropped, self.probabilities = Cropped(network, halo), probabilities
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(1, bands, H, W) to class indices and confidences, 0 to 254, each (1, H - 2 halo, W - 2 halo) uint8."""
-        # Counted from the end, so that tracing does not take the traced window's size for every window's.
-        stop = -self.halo or None
-        logits = self.network(image)[..., self.halo : stop, self.halo : stop].float()
-        share, winner = logits.softmax(dim=1).max(dim=1)
-        return winner.to(torch.uint8), (share * CONFIDENCE_LEVELS).round().to(torch.uint8)
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """(1, bands, H, W) to class indices and confidences, 0 to 254, each (1, H - 2 halo, W - 2 halo) uint8.
+
+        If asked for, the probabilities (1, classes, H - 2 halo, W - 2 halo) in float32 come third.
+        """
+        probabilities = self.cropped(image).float().softmax(dim=1)
+        share, winner = probabilities.max(dim=1)
+        found = winner.to(torch.uint8), (share * CONFIDENCE_LEVELS).round().to(torch.uint8)
+        return (*found, probabilities) if self.probabilities else found
 
 
 def pick_runtime(name: str, device: torch.device) -> str:
@@ -71,6 +81,58 @@ def pick_runtime(name: str, device: torch.device) -> str:
     return name
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkSetup:
+    """All that a worker needs to make a network ready."""
+
+    model: str
+    """Path of the model file."""
+    fingerprint: str
+    """Of the model file, so that a worker that lives long does not keep an old one."""
+    device: str
+    """Where the network runs; the CPU for OpenVINO."""
+    precision: str
+    """Arithmetic: a key of :data:`geounet.devices.PRECISIONS`, or `int8`."""
+    runtime: str
+    """`torch` or `openvino`."""
+    window: tuple[int, int]
+    """Height and width of a window, halo included."""
+    halo: int
+    """Pixels that are cropped on each side of a window."""
+    threads: int
+    """CPU threads of the network."""
+    probabilities: bool = False
+    """Whether those of all classes are wanted."""
+    tta: bool = False
+    """Whether windows, square then, are seen in their eight flips and rotations."""
+    quantized: str | None = None
+    """Path of the network in int8, see :mod:`geounet.quantization`; None in other precisions."""
+
+
+# One: at its usual window a network works in a gigabyte.
+@lru_cache(maxsize=1)
+def prepared(setup: NetworkSetup) -> tuple[Classifier, ModelCard]:
+    """A model's network ready to run as :func:`make_classifier` makes it, once a process, and the model's card.
+
+    Raises:
+        ModelError: the model cannot be loaded, or the runtime does not know the precision.
+    """
+    network, card = load_model(Path(setup.model))
+    if setup.quantized is not None:
+        return _openvino(setup.quantized, setup.precision, setup.threads), card
+    run = make_classifier(
+        network,
+        (len(card.bands), *setup.window),
+        setup.halo,
+        runtime=setup.runtime,
+        device=setup.device,
+        precision=setup.precision,
+        threads=setup.threads,
+        probabilities=setup.probabilities or setup.tta,
+    )
+    return run, card
+
+
 def make_classifier(
     network: nn.Module,
     shape: tuple[int, int, int],
@@ -80,6 +142,7 @@ def make_classifier(
     device: str,
     precision: str,
     threads: int,
+    probabilities: bool = False,
 ) -> Classifier:
     """Make a network ready for windows of one shape.
 
@@ -91,57 +154,87 @@ def make_classifier(
         device: where it runs; the CPU for OpenVINO.
         precision: a key of :data:`geounet.devices.PRECISIONS`.
         threads: CPU threads.
+        probabilities: give those of all classes as well.
 
     Returns:
         A function from a normalised image (bands, height, width) to class indices and confidences, 0 to 254, each
-        (height - 2 halo, width - 2 halo).
+        (height - 2 halo, width - 2 halo), and if asked for the probabilities (classes, height - 2 halo,
+        width - 2 halo) in float32.
+
+    Raises:
+        ModelError: the runtime does not know the precision.
     """
-    classifier = WindowClassifier(network, halo).eval()
+    classifier = WindowClassifier(network, halo, probabilities=probabilities).eval()
     if runtime == "openvino":
-        return _openvino(classifier, shape, precision, threads)
+        return _openvino(openvino_model(classifier, shape), precision, threads)
     return _torch(classifier, device, precision, threads)
 
 
 def _torch(classifier: WindowClassifier, device: str, precision: str, threads: int) -> Classifier:
     place = torch.device(device)
+    if place.type == "cuda":
+        # The same algorithm for the same window, whichever worker runs it.
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    if precision not in PRECISIONS:
+        raise ModelError(f"the runtime torch computes in {', '.join(PRECISIONS)}, not in {precision}")
     classifier.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def run(image: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def run(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         if place.type == "cpu" and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         with torch.inference_mode(), autocast(place, PRECISIONS[precision]):
-            batch = torch.from_numpy(image)[None].to(place, memory_format=torch.channels_last)
-            winner, level = classifier(batch)
-        return winner[0].cpu().numpy(), level[0].cpu().numpy()
+            batch = torch.from_numpy(image)[None]
+            batch = batch.pin_memory() if place.type == "cuda" else batch
+            found = classifier(batch.to(place, memory_format=torch.channels_last, non_blocking=True))
+        # Planes, as OpenVINO gives them, not pixels of channels_last.
+        return tuple(part[0].contiguous().cpu().numpy() for part in found)
 
     return run
 
 
-def _openvino(classifier: WindowClassifier, shape: tuple[int, int, int], precision: str, threads: int) -> Classifier:
-    import openvino
+def openvino_model(classifier: WindowClassifier, shape: tuple[int, int, int]) -> Any:
+    """The module as an `openvino.Model` for windows (bands, height, width)."""
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    if precision == "fp16":
-        raise ModelError("the runtime openvino computes in fp32 or bf16 on a CPU; take one of them, or --runtime torch")
     # The network is traced on a small window, and the graph then laid out for the real one.
-    traced = 2 * classifier.halo + _TRACED_CORE
+    side = 2 * classifier.cropped.halo + _TRACED_CORE
+    example = torch.zeros(1, shape[0], min(side, shape[1]), min(side, shape[2]))
     with torch.no_grad(), warnings.catch_warnings():
         # The tracer's remarks are for who writes networks, not for who runs them.
         warnings.simplefilter("ignore")
-        example = torch.zeros(1, shape[0], min(traced, shape[1]), min(traced, shape[2]))
-        model = openvino.convert_model(classifier, example_input=example, input=[(1, *shape)])
+        # What openvino.convert_model does, without the two seconds that it takes to look for other kinds of input.
+        traced = torch.jit.trace(classifier, example, check_trace=False)  # type: ignore[no-untyped-call]
+        # Named, for the frontend does not keep it alive.
+        decoder = TorchScriptPythonDecoder(traced)
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        model = frontend.convert(frontend.load(decoder))
+    model.reshape([1, *shape])
+    return model
+
+
+def _openvino(model: Any, precision: str, threads: int) -> Classifier:
+    import openvino
+
+    # What is not quantised of an int8 network runs in bf16 where the processor multiplies it, else in float32.
+    hints = {"fp32": "f32", "bf16": "bf16", "int8": "bf16" if faster_precision(torch.device("cpu")) else "f32"}
+    if precision not in hints:
+        raise ModelError(
+            f"the runtime openvino computes in {', '.join(hints)} on a CPU, not in {precision}; take one of "
+            "them, or --runtime torch"
+        )
     settings: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_PRECISION_HINT": hints[precision],
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         # Several workers of one machine would all pin their threads to the same cores.
         "ENABLE_CPU_PINNING": False,
     }
-    compiled = openvino.compile_model(model, "CPU", settings)
-    request = compiled.create_infer_request()
+    request = openvino.compile_model(model, "CPU", settings).create_infer_request()
 
-    def run(image: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def run(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         found = request.infer([image[None]], share_inputs=True)
         # Copies: the request's own memory is overwritten by the next window.
-        return np.array(found[0][0], np.uint8), np.array(found[1][0], np.uint8)
+        return tuple(np.array(part[0]) for part in found.values())
 
     return run

@@ -116,7 +116,10 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
         """
         item, window = self.locate(query)
         values, valid, codes = self._read(item, window)
-        image = np.where(valid, (values - self._mean) / self._std, np.float32(0))
+        image = values - self._mean
+        image /= self._std
+        if not valid.all():
+            image[:, ~valid] = 0
         sample = {"image": torch.from_numpy(image), "valid": torch.from_numpy(valid)}
         if self._lookup is not None:
             labels = np.where(valid, self._lookup[codes], 255)

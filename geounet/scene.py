@@ -10,6 +10,7 @@ import math
 import warnings
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,9 @@ import rasterio.windows
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.vrt import WarpedVRT
 
-from geounet.errors import SceneError
+from geounet.errors import SceneError, UnreachableError
 from geounet.grid import Window
+from geounet.remote import is_remote, over_network, persistently, public_name, public_text, stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,6 +67,8 @@ class Scene:
     """The band that says which pixels are valid, where it is not read as data."""
     has_mask: bool
     """Whether the file carries a mask of its own, internal or beside it."""
+    remote: bool = False
+    """Whether all pixels come over the network: by a URL, or as a VRT of nothing but remote rasters."""
 
     @property
     def extent(self) -> Window:
@@ -84,7 +88,12 @@ class Scene:
     @property
     def name(self) -> str:
         """File name without folder and ending."""
-        return Path(self.path).stem
+        return stem_of(self.path) if is_remote(self.path) else Path(self.path).stem
+
+    @property
+    def label(self) -> str:
+        """The path as it may be shown: without the credentials and signatures of a URL."""
+        return public_name(self.path)
 
 
 def load_scene(path: str | Path, bands: Sequence[int] | None = None) -> Scene:
@@ -106,10 +115,14 @@ def _describe(dataset: Any, path: str, bands: Sequence[int] | None) -> Scene:
     chosen = tuple(bands) if bands else tuple(b for b in dataset.indexes if b not in alphas) or dataset.indexes
     missing = [band for band in chosen if band not in dataset.indexes]
     if missing or not chosen:
-        raise SceneError(f"{path} has {dataset.count} band(s), numbered from 1; there is no band {missing or 1}")
+        raise SceneError(
+            f"{public_name(path)} has {dataset.count} band(s), numbered from 1; there is no band {missing or 1}"
+        )
     dtypes = {dataset.dtypes[band - 1] for band in chosen}
     if any(np.dtype(_numpy_name(dtype)).kind == "c" for dtype in dtypes):
-        raise SceneError(f"{path} holds complex numbers ({', '.join(dtypes)}); convert them to amplitudes first")
+        raise SceneError(
+            f"{public_name(path)} holds complex numbers ({', '.join(dtypes)}); convert them to amplitudes first"
+        )
     at = [band - 1 for band in chosen]
     return Scene(
         path=path,
@@ -126,7 +139,14 @@ def _describe(dataset: Any, path: str, bands: Sequence[int] | None) -> Scene:
         offsets=tuple(float(dataset.offsets[i]) for i in at),
         alpha=alphas[-1] if alphas and not set(alphas) & set(chosen) else None,
         has_mask=_has_mask(dataset.mask_flag_enums[at[0]]),
+        remote=is_remote(path) or _only_points_to_remote(dataset, path),
     )
+
+
+def _only_points_to_remote(dataset: Any, path: str) -> bool:
+    """Whether a raster on disk is a VRT of remote ones; with local ones among them it is read like a local one."""
+    sources = [name for name in dataset.files if name != path] if dataset.driver == "VRT" else []
+    return bool(sources) and all(is_remote(name) for name in sources)
 
 
 def _numpy_name(dtype: str) -> str:
@@ -161,23 +181,30 @@ def pixel_coordinates_allowed() -> Iterator[None]:
 @contextmanager
 def _open(path: str) -> Iterator[Any]:
     """A rasterio dataset; whatever GDAL says against it becomes one sentence."""
+    attempt = partial(_dataset, path)
     try:
-        with pixel_coordinates_allowed():
-            dataset = rasterio.open(path)
+        dataset = persistently(path, attempt, attempt) if is_remote(path) else attempt()
     except rasterio.errors.RasterioIOError as error:
         local = "://" not in path and not path.startswith("/vsi")
         if local and not Path(path).exists():
             raise SceneError(f"{path} does not exist") from error
-        raise SceneError(f"{path} is not a raster that GDAL can open: {_one_line(error)}") from error
+        raise SceneError(f"{public_name(path)} is not a raster that GDAL can open: {_one_line(error)}") from error
     # Closed by hand: rasterio's own context manager ties a dataset to the thread that opened it.
     with closing(dataset):
         if not dataset.count:
-            raise SceneError(f"{path} has no bands of its own; name one of its {len(dataset.subdatasets)} subdatasets")
+            raise SceneError(
+                f"{public_name(path)} has no bands of its own; name one of its {len(dataset.subdatasets)} subdatasets"
+            )
         yield dataset
 
 
+def _dataset(path: str) -> Any:
+    with pixel_coordinates_allowed():
+        return rasterio.open(path)
+
+
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error.__cause__ or error).split())
+    return public_text(" ".join(str(error.__cause__ or error).split()))
 
 
 @contextmanager
@@ -246,12 +273,35 @@ def reflected(start: int, stop: int, size: int) -> NDArray[np.int64]:
 
 def _read_inside(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mask]:
     area = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+    return _read_safely(dataset, scene, f" near row {window.row}, column {window.col}", window=area)
+
+
+def _read_safely(dataset: Any, scene: Scene, place: str, **how: Any) -> tuple[Values, Mask]:
+    """As :func:`_read_masked`; over the network with patience, and what fails is one sentence.
+
+    Raises:
+        SceneError: the file is damaged there.
+        UnreachableError: it is remote and cannot be read at present.
+    """
     try:
-        return _read_masked(dataset, scene, window=area)
+        if scene.remote and not isinstance(dataset, WarpedVRT):
+            first, again = partial(_read_masked, dataset, scene, **how), partial(_read_anew, scene, **how)
+            return persistently(scene.path, first, again)
+        with over_network(scene.remote):
+            return _read_masked(dataset, scene, **how)
     except rasterio.errors.RasterioIOError as error:
-        raise SceneError(
-            f"{scene.path} is damaged near row {window.row}, column {window.col}: {_one_line(error)}"
-        ) from error
+        if scene.remote:
+            raise UnreachableError(
+                f"{scene.label} breaks off{place}, though its server answers ({_one_line(error)}); try again, and if "
+                "it stays so download it and see whether it is damaged"
+            ) from error
+        raise SceneError(f"{scene.label} is damaged{place}: {_one_line(error)}") from error
+
+
+def _read_anew(scene: Scene, **how: Any) -> tuple[Values, Mask]:
+    """From a dataset of its own: an open one may hold what arrived of an answer that broke off."""
+    with opened(scene) as dataset:
+        return _read_masked(dataset, scene, **how)
 
 
 def _read_masked(
@@ -328,8 +378,8 @@ def aligned(scene: Scene, like: Scene) -> Iterator[tuple[Any, Scene]]:
             return
         if scene.crs is None or like.crs is None:
             raise SceneError(
-                f"{scene.path} has {scene.height} x {scene.width} pixels and {like.path} {like.height} x {like.width}; "
-                "without a CRS on both, their shapes must be equal"
+                f"{scene.label} has {scene.height} x {scene.width} pixels and {like.label} {like.height} x "
+                f"{like.width}; without a CRS on both, their shapes must be equal"
             )
         # Outside the source there is nothing: an alpha band says so where no nodata value or mask can.
         marked = scene.alpha is not None or None not in scene.nodata
@@ -373,8 +423,5 @@ def read_overview(scene: Scene, height: int, width: int) -> tuple[Values, Mask]:
     """
     shape = min(height, scene.height), min(width, scene.width)
     with opened(scene) as dataset:
-        try:
-            stored, valid = _read_masked(dataset, scene, out_shape=shape)
-        except rasterio.errors.RasterioIOError as error:
-            raise SceneError(f"{scene.path} is damaged: {_one_line(error)}") from error
+        stored, valid = _read_safely(dataset, scene, "", out_shape=shape)
     return _scaled(stored, scene), valid

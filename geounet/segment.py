@@ -16,6 +16,7 @@ from geounet.errors import OutputError
 from geounet.models.model_file import fingerprint, read_card
 from geounet.outputs import atomic, check_output
 from geounet.predict import predict, request_of
+from geounet.remote import public_name
 from geounet.report import preview
 from geounet.vector_io import read_vectors
 from geounet.vectorize import vectorize
@@ -111,7 +112,15 @@ def make_product(
     summary = vectorize(classes, polygons, confidence=share, min_area=min_area, overwrite=True)
     preview(scene, classes, picture, read_card(model).classes, read_vectors(polygons) if summary.polygons else None)
     product = Product(
-        str(scene), classes, share, polygons, picture, record, summary.pixels, summary.polygons, summary.area_ha
+        public_name(str(scene)),
+        classes,
+        share,
+        polygons,
+        picture,
+        record,
+        summary.pixels,
+        summary.polygons,
+        summary.area_ha,
     )
     with atomic(record) as staged:
         staged.write_text(json.dumps(_plain(product, model), indent=2), encoding="utf-8")

@@ -5,22 +5,26 @@ Nothing here looks at the tile size, the workers or the bounding box, so none of
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import torch
+
+from geounet.cluster import usable_cores
+from geounet.devices import faster_precision
 from geounet.errors import ModelError
 from geounet.grid import round_up
-from geounet.models.model_file import load_model
-from geounet.probe import AGREEMENT, PROBABILITY_TOLERANCE, choose_precision, draw_samples, smallest_halo
-from geounet.runtimes import pick_runtime
+from geounet.models.model_file import fingerprint, load_model
+from geounet.probe import AGREEMENT, PROBABILITY_TOLERANCE, agreement, draw_samples, smallest_halo
+from geounet.quantization import check_quantization
+from geounet.runtimes import NetworkSetup, pick_runtime, prepared
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    import torch
-
     from geounet.models.model_file import ModelCard
+    from geounet.probe import Sample
     from geounet.scene import Scene
 
 _SMALL = 2_000_000
@@ -45,7 +49,7 @@ class Tuning:
     runtime: str
     """`torch` or `openvino`."""
     precision: str
-    """A key of :data:`geounet.devices.PRECISIONS`."""
+    """A key of :data:`geounet.devices.PRECISIONS`, or `int8`."""
     tiling: str
     """`exact`, or why it is not quite."""
     agreement: float | None
@@ -73,34 +77,52 @@ def tune(
         window_size: side of a window in pixels, halo included; None to choose.
         halo: pixels around a core, rounded up to the stride; None to choose.
         runtime: see :data:`geounet.runtimes.RUNTIMES`.
-        precision: a key of :data:`geounet.devices.PRECISIONS`, or `auto`.
+        precision: a key of :data:`geounet.devices.PRECISIONS`, `int8` (whose agreement is known once it is
+            calibrated) or `auto`.
 
     Raises:
         ModelError: the window has no room for a core, or the runtime cannot be used.
     """
     small = scene.extent.pixels <= _SMALL
-    chosen = "torch" if small and runtime == "auto" else pick_runtime(runtime, device)
+    chosen = "torch" if small and runtime == "auto" and precision != "int8" else pick_runtime(runtime, device)
+    if precision == "int8":
+        check_quantization(chosen)
     exact = round_up(_UNBOUNDED_HALO, card.stride) if card.halo is None else card.halo
     margin = exact if halo is None else round_up(halo, card.stride)
     measurable = not small and halo is None and card.halo is not None and exact > _SHORT_HALO
-    kept = None
+    samples: tuple[Sample, ...] = ()
     if not small and (measurable or precision == "auto"):
-        network, _ = load_model(model)
-        samples = draw_samples(scene, card, network, exact)
-        margin = smallest_halo(samples, network, exact, card.stride) if measurable else margin
-        if precision == "auto":
-            threads = os.cpu_count() or 1
-            precision, kept = choose_precision(
-                samples, network, exact, runtime=chosen, device=str(device), threads=threads
-            )
-    return Tuning(
-        margin,
-        _core(scene, card.stride, margin, window_size),
-        chosen,
-        "fp32" if precision == "auto" else precision,
-        _tiling(card, margin, measured=measurable),
-        kept,
+        samples = draw_samples(scene, model, exact)
+    if measurable:
+        margin = smallest_halo(samples, load_model(model)[0], exact, card.stride)
+    core = _core(scene, card.stride, margin, window_size)
+    open_setup = NetworkSetup(
+        model=str(model.absolute()),
+        fingerprint=fingerprint(model) if samples else "",
+        device=str(device),
+        precision=precision,
+        runtime=chosen,
+        window=(core[0] + 2 * margin, core[1] + 2 * margin),
+        halo=margin,
+        threads=len(usable_cores()),
     )
+    kept = None
+    if precision == "auto":
+        precision, kept = _choose_precision(open_setup, samples, card.stride)
+    return Tuning(margin, core, chosen, precision, _tiling(card, margin, measured=measurable), kept)
+
+
+def _choose_precision(setup: NetworkSetup, samples: Sequence[Sample], stride: int) -> tuple[str, float | None]:
+    """The fastest precision that keeps the class of enough pixels, and the share that it keeps."""
+    candidate = faster_precision(torch.device(setup.device))
+    if not samples:
+        return "fp32", None
+    if candidate is not None:
+        run, _ = prepared(replace(setup, precision=candidate))
+        share = agreement(samples, run, setup.window, setup.halo, stride)
+        if share >= AGREEMENT:
+            return candidate, share
+    return "fp32", 1.0
 
 
 def _core(scene: Scene, stride: int, halo: int, window_size: int | None) -> tuple[int, int]:

@@ -1,33 +1,43 @@
-"""Class raster to polygons: tiles traced in parallel, joined over their seams, measured, written."""
+"""Class raster to polygons, in memory or to a file of any size."""
 
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 from pyproj import CRS
+from rasterio.env import get_gdal_config, set_gdal_config
 
-from geounet import components, polygons
-from geounet.class_raster import class_names, class_reader, load_class_raster, stored_reader
+from geounet.attributes import Meaning, Zonal, check_columns, to_columns
+from geounet.class_raster import class_names, class_reader, load_class_raster
 from geounet.errors import SceneError
-from geounet.grid import Grid
+from geounet.ground import survey
 from geounet.measures import measure
 from geounet.outputs import check_output
-from geounet.vector_io import check_format, write_vectors
+from geounet.polygons import BAND, take
+from geounet.scene import aligned, read_stored
+from geounet.stitching import Raster
+from geounet.streaming import raster_polygons
+from geounet.vector_io import check_format, open_writer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from geounet.class_raster import ReadClasses, ReadStored
     from geounet.grid import Window
+    from geounet.polygons import Polygons
     from geounet.scene import Scene
+    from geounet.stitching import Layer
+    from geounet.streaming import ReadStrip
+
+__all__ = ["VectorSummary", "Zonal", "polygon_frame", "vectorize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +57,17 @@ def vectorize(
     out: Path,
     *,
     confidence: Path | None = None,
+    stats: Sequence[Zonal] = (),
     min_area: float = 0.0,
     connectivity: int = 4,
-    tile_size: int = 2048,
+    tile_size: int = 1024,
+    workers: int | None = None,
     overwrite: bool = False,
 ) -> VectorSummary:
     """Write the polygons of a class raster: :func:`polygon_frame` to a file, see :mod:`geounet.vector_io`.
+
+    Memory holds a few rows of tiles, a band of finished polygons, and those that are still open, whatever the
+    raster's height.
 
     Raises:
         SceneError: a raster cannot be read, or the confidence does not fit the classes.
@@ -61,65 +76,92 @@ def vectorize(
     """
     check_format(out)
     check_output(out, overwrite)
-    frame = polygon_frame(
-        raster, confidence=confidence, min_area=min_area, connectivity=connectivity, tile_size=tile_size
-    )
-    write_vectors(frame, out, overwrite)
-    area = float(frame["area_ha"].sum(skipna=False))
-    return VectorSummary(len(frame), int(frame["pixels"].sum()), area)
+    plan = _plan(raster, confidence, stats, min_area, connectivity)
+    count, pixels, area = 0, 0, 0.0
+    with open_writer(out, crs=plan.crs, overwrite=overwrite, multi=connectivity != 4) as writer:  # noqa: PLR2004
+        for found, columns in _batches(plan, tile_size, workers):
+            writer.write(gpd.GeoDataFrame(columns, geometry=found.geometry(), crs=plan.crs))
+            count += len(found)
+            pixels += int(found.pixels.sum())
+            area += float(found.areas.sum()) / 1e4
+    return VectorSummary(count, pixels, area)
 
 
 def polygon_frame(
     raster: Path,
     *,
     confidence: Path | None = None,
+    stats: Sequence[Zonal] = (),
     min_area: float = 0.0,
     connectivity: int = 4,
-    tile_size: int = 2048,
+    tile_size: int = 1024,
+    workers: int | None = None,
 ) -> gpd.GeoDataFrame:
-    """The polygons of a class raster, the same whatever the tile size.
+    """The polygons of a class raster, the same whatever the tile size and the number of workers.
 
     Args:
         raster: one band of whole numbers from 0 to 254; nodata belongs to no polygon.
         confidence: a raster on the same grid with a probability for each pixel: stored integers times the band's
             scale, or divided by 254 where an 8-bit band states no scale.
+        stats: rasters to sum up by polygon.
         min_area: polygons of fewer hectares are left out.
         connectivity: 4 joins pixels that share a side, 8 also those that share a corner (multipolygons).
         tile_size: rows and columns worked on at once.
+        workers: threads that trace; by default as many as there are processors.
 
     Returns:
-        One row a connected component, in raster order of their first pixels: `id` (from 1, counted after
-        `min_area`), `class`, `class_name`, `pixels`, `area_ha`, `perimeter_m` (both on the ellipsoid, NaN without a
-        CRS), `confidence` (mean probability, NaN where there is none) and `geometry`.
+        One row a connected component, in the order of :func:`geounet.polygons.in_order` (in rasters of up to 1024
+        rows and columns: raster order of their first pixels): `id` (from 1, counted after `min_area`), `class`,
+        `class_name`, `pixels`, `area_ha`, `perimeter_m` (both on the ellipsoid, NaN without a CRS), `confidence` and
+        `confidence_min` (mean and least probability, NaN where there is none), columns of `stats`, and `geometry`.
 
     Raises:
-        SceneError: a raster cannot be read, the confidence does not fit the classes, or there is a minimum area but
-            no CRS.
+        SceneError: a raster cannot be read, the confidence does not fit the classes, there is a minimum area but
+            no CRS, or two columns would have one name.
         LabelError: the raster holds values that are no classes.
     """
+    plan = _plan(raster, confidence, stats, min_area, connectivity)
+    found, columns = zip(*_batches(plan, tile_size, workers), strict=True)
+    geometry = np.concatenate([batch.geometry() for batch in found])
+    return gpd.GeoDataFrame(pd.concat(columns, ignore_index=True), geometry=geometry, crs=plan.crs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is done, before anything is."""
+
+    scene: Scene
+    """The classes."""
+    crs: CRS | None
+    """As pyproj has it."""
+    confidence: Scene | None
+    """On the same grid."""
+    zones: tuple[tuple[Zonal, Scene], ...]
+    """What else is summed up."""
+    min_area: float
+    """Hectares."""
+    connectivity: int
+    """4 or 8."""
+
+    @property
+    def layers(self) -> list[Scene]:
+        """All rasters that are summed up."""
+        return [*([] if self.confidence is None else [self.confidence]), *(scene for _, scene in self.zones)]
+
+
+def _plan(raster: Path, confidence: Path | None, stats: Sequence[Zonal], min_area: float, connectivity: int) -> _Plan:
     scene = load_class_raster(raster)
     if min_area > 0 and scene.crs is None:
         raise SceneError(f"{raster} has no CRS, so there are no hectares; leave the minimum area of {min_area} ha out")
-    doubt = None if confidence is None else _load_confidence(confidence, scene)
-    found, means = _trace(scene, doubt, connectivity, tile_size)
-    crs = None if scene.crs is None else CRS.from_wkt(scene.crs.to_wkt())
-    area, perimeter = measure(found.geometry, crs)
-    frame = gpd.GeoDataFrame(
-        {
-            "class": found.classes,
-            "class_name": class_names(scene)[found.classes],
-            "pixels": found.pixels,
-            "area_ha": area,
-            "perimeter_m": perimeter,
-            "confidence": means,
-        },
-        geometry=found.geometry,
-        crs=crs,
+    check_columns(stats)
+    return _Plan(
+        scene=scene,
+        crs=None if scene.crs is None else CRS.from_wkt(scene.crs.to_wkt()),
+        confidence=None if confidence is None else _load_confidence(confidence, scene),
+        zones=tuple((zone, load_class_raster(zone.path)) for zone in stats),
+        min_area=min_area,
+        connectivity=connectivity,
     )
-    if min_area > 0:
-        frame = frame[frame["area_ha"] >= min_area].reset_index(drop=True)
-    frame.insert(0, "id", np.arange(1, len(frame) + 1, dtype=np.int64))
-    return frame
 
 
 def _load_confidence(path: Path, classes: Scene) -> Scene:
@@ -133,107 +175,60 @@ def _load_confidence(path: Path, classes: Scene) -> Scene:
     return scene
 
 
-@dataclass(frozen=True, slots=True)
-class _TracedTile:
-    """What is kept of a tile."""
-
-    parts: components.TileComponents
-    """Its 4-connected components."""
-    groups: components.TileComponents | None
-    """Its 8-connected components, if asked for."""
-    group_of_part: NDArray[np.uint32]
-    """For each 4-connected component the 8-connected one."""
-    outlines: polygons.TileOutlines
-    """The outlines of the 4-connected components."""
-    sums: NDArray[np.int64]
-    """For each label the sum and the number of its confidence values."""
-
-
-def _trace(
-    scene: Scene, confidence: Scene | None, connectivity: int, tile_size: int
-) -> tuple[polygons.Polygons, NDArray[np.float64]]:
-    """The polygons of a class raster and the mean confidence of each."""
-    cores = [tile.core for tile in Grid(scene.extent, tile_size, tile_size).tiles()]
-    doubts = nullcontext(None) if confidence is None else stored_reader(confidence)
-    with class_reader(scene) as read, doubts as read_doubt, ThreadPoolExecutor(os.cpu_count()) as pool:
-        tiles = list(pool.map(lambda core: _trace_tile(read, read_doubt, core, scene.width, connectivity), cores))
-    tables = components.join([tile.parts for tile in tiles], scene.width)
-    found = polygons.assemble([tile.outlines for tile in tiles], tables, scene.transform)
-    groups = _groups(tiles, tables, scene.width, len(found.components))
-    means = _means([tile.sums for tile in tiles], tables, groups, confidence)
-    return (found if connectivity == 4 else polygons.gather_parts(found, groups)), means  # noqa: PLR2004
+def _batches(plan: _Plan, tile_size: int, workers: int | None) -> Iterator[tuple[Polygons, pd.DataFrame]]:
+    """Polygons and their columns, at least one batch, which may be empty; ids go on from one to the next."""
+    scene = plan.scene
+    ground = survey(scene.transform, scene.height, scene.width, plan.crs)
+    raster = Raster(scene.width, scene.transform, plan.connectivity, None if ground is None else ground.measure)
+    meaning = Meaning(class_names(scene), plan.confidence, plan.zones)
+    first_id = 1
+    with _strip_reader(plan) as read:
+        for batch in raster_polygons(
+            read,
+            scene.height,
+            raster,
+            layers=len(plan.layers),
+            tile_size=tile_size,
+            workers=workers or os.cpu_count() or 1,
+            band=BAND,
+        ):
+            found = batch if ground is not None else _measured(batch, plan.crs)
+            if plan.min_area > 0:
+                found = take(found, np.flatnonzero(found.areas >= plan.min_area * 1e4))
+            yield found, to_columns(found, meaning, first_id)
+            first_id += len(found)
 
 
-def _trace_tile(
-    read: ReadClasses, read_doubt: ReadStored | None, core: Window, width: int, connectivity: int
-) -> _TracedTile:
-    classes = read(core.padded(1))
-    inner = np.ascontiguousarray(classes[1:-1, 1:-1])
-    labels = components.label_tile(inner)
-    parts = components.summarize(labels, inner, core, width)
-    groups, group_of_part = None, np.zeros(0, np.uint32)
-    if connectivity == 8:  # noqa: PLR2004 - corners count
-        wide = components.label_tile(inner, 8)
-        groups = components.summarize(wide, inner, core, width)
-        group_of_part = components.labels_at(wide, parts.first_places, core, width)
-    return _TracedTile(
-        parts=parts,
-        groups=groups,
-        group_of_part=group_of_part,
-        outlines=polygons.outline_tile(classes, labels, core, width),
-        sums=_sum_confidence(labels, parts.first_places.size, core, read_doubt),
-    )
+def _measured(found: Polygons, crs: CRS | None) -> Polygons:
+    """With areas and lengths of the geometries, where the ground could not be surveyed."""
+    hectares, metres = measure(found.geometry(), crs)
+    return replace(found, areas=hectares * 1e4, lengths=metres)
 
 
-def _groups(tiles: list[_TracedTile], tables: list[NDArray[np.int64]], width: int, count: int) -> NDArray[np.int64]:
-    """The polygon that each 4-connected component goes to: its 8-connected one, if asked for, else itself."""
-    groups = np.arange(1, count + 1)
-    wide = [tile.groups for tile in tiles if tile.groups is not None]
-    for tile, table, numbers in zip(tiles, tables, components.join(wide, width, 8), strict=False):
-        groups[table[1:] - 1] = numbers[tile.group_of_part]
-    return groups
+_CACHE = 64 << 20
+"""Bytes that GDAL keeps of what it read: strips go over each block once, and its own 5 % of memory are wasted."""
 
 
-_FIXED_POINT = 2.0**30
-"""Probabilities of floating type become integers of this scale, so that their sums do not depend on the tiling."""
+@contextmanager
+def _small_cache() -> Iterator[None]:
+    before = get_gdal_config("GDAL_CACHEMAX")
+    set_gdal_config("GDAL_CACHEMAX", min(before, _CACHE))
+    try:
+        yield
+    finally:
+        set_gdal_config("GDAL_CACHEMAX", before)
 
 
-def _sum_confidence(labels: NDArray[np.uint32], count: int, core: Window, read: ReadStored | None) -> NDArray[np.int64]:
-    if read is None:
-        return np.zeros((count + 1, 2), np.int64)
-    stored, valid = read(core)
-    if stored.dtype.kind == "f":
-        stored = np.rint(np.where(valid, stored, 0) * _FIXED_POINT).astype(np.int64)
-    return np.asarray(components.sum_by_label(labels, stored, valid, count))
+@contextmanager
+def _strip_reader(plan: _Plan) -> Iterator[ReadStrip]:
+    """A function from a window to its classes and the layers to sum up; for one thread at a time."""
+    with ExitStack() as stack:
+        stack.enter_context(_small_cache())
+        read_classes = stack.enter_context(class_reader(plan.scene))
+        layers = [stack.enter_context(aligned(scene, plan.scene)) for scene in plan.layers]
 
+        def read(window: Window) -> tuple[NDArray[np.uint8], tuple[Layer, ...]]:
+            stored = [read_stored(dataset, scene, window) for dataset, scene in layers]
+            return read_classes(window), tuple((values[0], valid) for values, valid in stored)
 
-def _means(
-    sums: list[NDArray[np.int64]],
-    tables: list[NDArray[np.int64]],
-    groups: NDArray[np.int64],
-    confidence: Scene | None,
-) -> NDArray[np.float64]:
-    """Mean confidence of each polygon, NaN where no pixel has one."""
-    totals = np.zeros((groups.max(initial=0) + 1, 2), np.int64)
-    polygon_of = np.append(0, groups)
-    for part, table in zip(sums, tables, strict=True):
-        np.add.at(totals, polygon_of[table], part)
-    if confidence is None:
-        return np.full(len(totals) - 1, np.nan)
-    counts = totals[1:, 1]
-    means = np.divide(totals[1:, 0], counts, out=np.full(counts.size, np.nan), where=counts > 0)
-    return _to_probability(means, confidence)
-
-
-def _to_probability(stored: NDArray[np.float64], confidence: Scene) -> NDArray[np.float64]:
-    scale, offset = confidence.scales[0], confidence.offsets[0]
-    if confidence.dtype == "uint8" and (scale, offset) == (1.0, 0.0):
-        scale = 1 / 254
-    if np.dtype(confidence.dtype).kind == "f":
-        scale /= _FIXED_POINT
-    means = stored * scale + offset
-    if np.nanmax(means, initial=0.0) > 1 + 1e-6:
-        raise SceneError(
-            f"{confidence.path} reaches {np.nanmax(means):.6g}; probabilities lie between 0 and 1: set the band's scale"
-        )
-    return means
+        yield read

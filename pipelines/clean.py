@@ -12,17 +12,21 @@ from . import options
 @click.command(short_help="Smooth and sieve a class raster.")
 @click.argument("raster", type=click.Path(path_type=Path))
 @options.out("Cleaned class raster (Cloud Optimized GeoTIFF).")
+@options.majority
 @options.open_radius
 @options.close_radius
 @options.sieve
+@options.sieve_to
+@options.sieve_connectivity
 @options.fill_holes
 @options.tile_size
 @options.overwrite
 @options.common
-def command(raster, out, open_radius, close_radius, sieve, fill_holes, tile_size, overwrite, quiet):
-    """Clean the class raster RASTER: open, close, sieve, then fill holes, each where asked for.
+def command(raster, out, tile_size, overwrite, quiet, **steps):
+    """Clean the class raster RASTER: majority, open, close, sieve, then fill holes, each where asked for.
 
-    Class names, colours, nodata and tags are kept; nodata pixels never change. The tile size changes no pixel.
+    Class names, colours, nodata and tags are kept; nodata pixels never change. The tile size changes no pixel, and
+    memory does not grow with the raster.
     """
     from geounet.clean import Cleaning
     from geounet.segment import clean
@@ -30,7 +34,7 @@ def command(raster, out, open_radius, close_radius, sieve, fill_holes, tile_size
     summary = clean(
         raster,
         out,
-        Cleaning(open_radius, close_radius, sieve, fill_holes),
+        Cleaning(**steps),
         tile_size=tile_size,
         overwrite=overwrite,
     )

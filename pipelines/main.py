@@ -17,6 +17,7 @@ COMMANDS = {
     "predict": "Turn scenes into class rasters.",
     "clean": "Smooth and sieve a class raster.",
     "vectorize": "Turn a class raster into polygons.",
+    "rasterize": "Turn polygons into a class raster.",
     "evaluate": "Compare a prediction with a reference.",
     "run": "Predict, vectorise and picture each scene.",
     "models": "Show, check, import and export models.",
@@ -58,5 +59,9 @@ def main(args: list[str] | None = None) -> None:
     except GeounetError as error:
         if logging.getLogger("geounet").isEnabledFor(logging.DEBUG):
             logging.getLogger("geounet").exception("what led to it:")
+        click.echo(f"geounet: {error}", err=True)
+        sys.exit(1)
+    except ConnectionError as error:
+        # Not wrong work: the scheduler went away.
         click.echo(f"geounet: {error}", err=True)
         sys.exit(1)

@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 @options.model
 @options.out("Class raster (COG).")
 @options.option("--confidence", type=click.Path(path_type=Path), help="Raster of the class's probability (COG).")
+@options.option(
+    "--probabilities",
+    type=click.Path(path_type=Path),
+    help="Raster of the probabilities of all classes, one band each (COG).",
+)
+@options.option(
+    "--probabilities-dtype",
+    type=click.Choice(["uint8", "float16"]),
+    default="uint8",
+    show_default=True,
+    help="How they are stored: 0 to 254 with a scale of 1/254 (255: nodata), or in half precision (NaN: nodata).",
+)
 @options.bands
 @options.engine
 @options.bbox
@@ -27,9 +39,9 @@ def command(scene: str, model: Path, out: Path, quiet: bool, **given: Any) -> No
     """Turn SCENE into a raster of classes; the same pixels whatever the tile size or the number of workers."""
     from geounet.predict import predict
 
-    from .progress import bar
+    from .progress import bar, pixels_asked_for
 
-    with bar("predict", quiet) as progress:
+    with bar("predict", quiet, pixels=pixels_asked_for(scene, given["bbox"])) as progress:
         result = predict(scene, model, out, progress=progress, **given)
     if not quiet:
         click.echo(f"{out}: {describe(result)}", err=True)

@@ -41,7 +41,7 @@ def command(scenes: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
     Each scene's folder holds classes.tif, confidence.tif, polygons, preview.png and product.json, which comes last.
     """
     files = _files(scenes)
-    failures = [scene for scene in files if not _run(scene, out / Path(scene).stem, quiet, given)]
+    failures = [_shown(scene) for scene in files if not _run(scene, out / _stem(scene), quiet, given)]
     if failures:
         click.echo(f"geounet: {len(failures)} of {len(files)} scenes failed: {', '.join(failures)}", err=True)
         sys.exit(1 if len(failures) == len(files) else 3)
@@ -54,10 +54,23 @@ def _files(scenes: tuple[str, ...]) -> list[str]:
     files = [
         str(file) for scene in scenes for file in (list_rasters([Path(scene)]) if Path(scene).is_dir() else [scene])
     ]
-    stems = [Path(file).stem for file in files]
+    stems = [_stem(file) for file in files]
     if len(set(stems)) < len(stems):
         raise OutputError(f"two scenes have the same file name and would share a folder: {', '.join(sorted(stems))}")
     return files
+
+
+def _stem(scene: str) -> str:
+    from geounet.remote import is_remote, stem_of
+
+    return stem_of(scene) if is_remote(scene) else Path(scene).stem
+
+
+def _shown(scene: str) -> str:
+    """A path or URL without credentials and signatures."""
+    from geounet.remote import public_name
+
+    return public_name(scene)
 
 
 def _run(scene: str, folder: Path, quiet: bool, given: dict[str, Any]) -> bool:
@@ -65,13 +78,13 @@ def _run(scene: str, folder: Path, quiet: bool, given: dict[str, Any]) -> bool:
     from geounet.errors import GeounetError
     from geounet.segment import make_product
 
-    from .progress import bar
+    from .progress import bar, pixels_asked_for
 
     try:
-        with bar(Path(scene).name, quiet) as progress:
+        with bar(Path(_shown(scene)).name, quiet, pixels=pixels_asked_for(scene, given["bbox"])) as progress:
             product = make_product(scene, given["model"], folder, progress=progress, **_without(given, "model"))
     except GeounetError as error:
-        click.echo(f"geounet: {scene}: {error}", err=True)
+        click.echo(f"geounet: {_shown(scene)}: {error}", err=True)
         return False
     if not quiet:
         click.echo(describe(product), err=True)

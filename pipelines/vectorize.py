@@ -10,13 +10,37 @@ import click
 from . import options
 
 
+def _parse_stats(_ctx, _param, given):
+    """`RASTER:mean,std`, or `RASTER` alone; a colon before anything else is part of the path."""
+    from geounet.vectorize import Zonal
+
+    zones = []
+    for text in given:
+        path, colon, names = text.rpartition(":")
+        if not colon or "/" in names or "." in names or "\\" in names:
+            path, names = text, "mean"
+        try:
+            zones.append(Zonal(Path(path), tuple(names.split(","))))
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+    return tuple(zones)
+
+
 @click.command(short_help="Turn a class raster into polygons.")
 @click.argument("raster", type=click.Path(path_type=Path))
 @options.out("Polygon file: .parquet, .gpkg, .fgb, .geojson or .shp.")
 @options.option(
     "--confidence",
     type=click.Path(path_type=Path),
-    help="Confidence raster on the same grid: each polygon gets its mean, 0 to 1.",
+    help="Confidence raster on the same grid: each polygon gets its mean and least, 0 to 1.",
+)
+@options.option(
+    "--stats",
+    multiple=True,
+    callback=_parse_stats,
+    metavar="RASTER:NAME,...",
+    help="Sum up another raster for each polygon, in columns <its name>_<statistic>: mean, std, min, max, sum, count; "
+    "mean alone by default. On another grid the nearest pixel counts. May be given several times.",
 )
 @options.option(
     "--min-area",
@@ -32,14 +56,20 @@ from . import options
     show_default=True,
     help="Pixels of one polygon share a side (4), or a side or a corner (8).",
 )
-@options.tile_size
+@options.option(
+    "--tile-size",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="Rows and columns traced at once, in pixels; it changes no result.",
+)
 @options.overwrite
 @options.common
-def command(raster, out, confidence, min_area, connectivity, tile_size, overwrite, quiet):
+def command(raster, out, confidence, stats, min_area, connectivity, tile_size, overwrite, quiet):
     """Turn the class raster RASTER into polygons with class, area, perimeter and confidence.
 
     Polygons follow the pixels' edges exactly and do not depend on the tile size; nodata belongs to none. Areas are
-    hectares on the ellipsoid, in any coordinate reference system.
+    hectares on the ellipsoid, in any coordinate reference system. Rasters may be larger than memory.
     """
     from geounet.vectorize import vectorize
 
@@ -47,6 +77,7 @@ def command(raster, out, confidence, min_area, connectivity, tile_size, overwrit
         raster,
         out,
         confidence=confidence,
+        stats=stats,
         min_area=min_area,
         connectivity=int(connectivity),
         tile_size=tile_size,

@@ -199,3 +199,11 @@ def test_a_folder_in_the_way_is_refused_and_nothing_is_left_beside_it(tmp_path):
     with pytest.raises(OutputError, match=r"out\.tif"):
         write_whole(tmp_path / "out.tif", draw(), classes=CLASSES)
     assert [item.name for item in tmp_path.iterdir()] == ["out.tif"]
+
+
+def test_a_class_raster_opens_in_qgis_in_its_colours(tmp_path):
+    """A style of the raster's name lies beside it, with each class's value, name and colour."""
+    profile = RasterProfile(5, 7, Affine.identity(), None, "uint8", 255, classes=(LandClass(3, "wood", "#12ab34"),))
+    write_cog(tmp_path / "c.tif", profile, [])
+    text = (tmp_path / "c.qml").read_text(encoding="utf-8")
+    assert all(word in text for word in ('value="3"', 'label="wood"', 'color="#12ab34"'))

@@ -1,4 +1,4 @@
-"""Components joined over seams are the components of the whole, and their numbers know nothing of tiles."""
+"""Components joined over seams are the components of the whole, whatever the tiling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from geounet.components import join, label_tile, labels_at, sum_by_label, summarize
+from geounet.components import edge_of, join, label_tile, number, open_labels
 from geounet.grid import Grid, Window
 
 # Few classes and 255 for nodata: small rasters that are full of seams, holes and corners.
@@ -20,20 +20,30 @@ rasters = hnp.arrays(
 connectivities = st.sampled_from([4, 8])
 
 
+def in_raster_order(labels):
+    """Labels numbered anew, in raster order of their first pixels; 0 stays."""
+    values, first = np.unique(labels, return_index=True)
+    order = values[np.argsort(first)]
+    numbers = np.zeros(labels.max() + 1, np.int64)
+    numbers[order[order > 0]] = np.arange(1, (order > 0).sum() + 1)
+    return numbers[labels]
+
+
 def label_in_tiles(classes, tile_height, tile_width, connectivity, reverse=False):
-    """The components of a raster, `(height, width)`, found tile by tile."""
+    """The components of a raster, `(height, width)`, found tile by tile, in raster order."""
     extent = Window(0, 0, *classes.shape)
     cores = [tile.core for tile in Grid(extent, tile_height, tile_width).tiles()]
     cores = cores[::-1] if reverse else cores
     pieces = [np.ascontiguousarray(classes[core.within(extent)]) for core in cores]
     labels = [label_tile(piece, connectivity) for piece in pieces]
-    parts = [
-        summarize(label, piece, core, extent.width) for label, piece, core in zip(labels, pieces, cores, strict=True)
+    edges = [
+        edge_of(label, piece, np.arange(label.max() + 1), core, extent.width)
+        for label, piece, core in zip(labels, pieces, cores, strict=True)
     ]
     whole = np.zeros(classes.shape, np.int64)
-    for core, label, table in zip(cores, labels, join(parts, extent.width, connectivity), strict=True):
+    for core, label, table in zip(cores, labels, join(edges, extent.width, connectivity), strict=True):
         whole[core.within(extent)] = table[label]
-    return whole
+    return in_raster_order(whole)
 
 
 def whole_components(classes, connectivity):
@@ -43,11 +53,7 @@ def whole_components(classes, connectivity):
     for value in np.unique(classes[classes != 255]):
         found, _ = ndimage.label(classes == value, structure)
         labels += np.where(found > 0, found + labels.max(), 0)
-    values, first = np.unique(labels, return_index=True)
-    order = values[np.argsort(first)]
-    number = np.zeros(labels.max() + 1, np.int64)
-    number[order[order > 0]] = np.arange(1, (order > 0).sum() + 1)
-    return number[labels]
+    return in_raster_order(labels)
 
 
 @settings(max_examples=150, deadline=None)
@@ -112,14 +118,47 @@ def test_labels_agree_with_the_labelling_library_as_a_whole():
     assert pairs.shape[1] == expected.max()
 
 
-def test_labels_are_found_by_place_in_the_raster():
-    labels = np.array([[1, 2], [3, 0]], np.uint32)
-    places = np.array([5 * 100 + 8, 6 * 100 + 7])
-    assert labels_at(labels, places, Window(5, 7, 2, 2), 100).tolist() == [2, 3]
+@settings(max_examples=100, deadline=None)
+@given(rasters, connectivities)
+def test_a_component_is_open_where_the_raster_goes_on_with_it(classes, connectivity):
+    """A tile without its raster's outermost pixels: open are the components that grow when those come back."""
+    wide = np.pad(classes, 1, mode="edge") if min(classes.shape) < 3 else classes
+    inner = np.ascontiguousarray(wide[1:-1, 1:-1])
+    labels = label_tile(inner, connectivity)
+    found = open_labels(np.ascontiguousarray(wide), labels, int(labels.max()), connectivity)
+    whole = whole_components(wide, connectivity)
+    grows = [
+        bool((np.isin(whole, whole[1:-1, 1:-1][labels == label]) & (np.pad(labels, 1) == 0) & border(whole)).any())
+        for label in range(1, labels.max() + 1)
+    ]
+    # What comes back through another component's pixels outside is no neighbour: the flags may only be fewer.
+    touching = [touches(wide, labels == label, connectivity) for label in range(1, labels.max() + 1)]
+    assert found[1:].tolist() == touching
+    assert all(grown or not flag for grown, flag in zip(grows, touching, strict=True))
+    assert not found[0]
 
 
-def test_sums_count_valid_integers_only():
-    labels = np.array([[1, 1, 2], [0, 2, 2]], np.uint32)
-    values = np.array([[10, 20, 30], [40, 50, 60]], np.uint8)
-    valid = np.array([[True, False, True], [True, True, True]])
-    assert sum_by_label(labels, values, valid, 2).tolist() == [[40, 1], [10, 1], [140, 3]]
+def border(whole):
+    """The outermost pixels of an array."""
+    flags = np.ones(whole.shape, bool)
+    flags[1:-1, 1:-1] = False
+    return flags
+
+
+def touches(wide, member, connectivity):
+    """Brute force: whether a component of the inner pixels meets its class among the outermost."""
+    structure = np.ones((3, 3)) if connectivity == 8 else None
+    grown = ndimage.binary_dilation(np.pad(member, 1), structure)
+    return bool((grown & border(wide) & (wide == wide[1:-1, 1:-1][member][0])).any())
+
+
+def test_numbers_count_what_is_flagged():
+    assert number(np.array([False, True, False, True])).tolist() == [0, 1, 0, 2]
+
+
+def test_components_that_take_no_part_are_not_joined():
+    classes = np.array([[1, 1]], np.uint8)
+    cores = [Window(0, 0, 1, 1), Window(0, 1, 1, 1)]
+    edges = [edge_of(np.array([[1]], np.uint32), classes[:, :1], np.array([0, part]), core, 2)
+             for core, part in zip(cores, (1, 0), strict=True)]  # fmt: skip
+    assert [table.tolist() for table in join(edges, 2)] == [[0, 1], [0]]

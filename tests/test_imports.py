@@ -17,19 +17,34 @@ MODULES = {
 # Lowest first; a module imports from lower layers only. `models` is one: its modules may import each other.
 LAYERS = {
     "errors": {"errors"},
-    "values": {"classes", "devices", "grid", "outputs"},
-    "kernels": {"tracing"},
+    "values": {"classes", "compiling", "devices", "ellipsoid", "grid", "outputs", "remote", "scores"},
+    "metrics": {"area_estimation", "boundary_metrics", "object_metrics", "pixel_metrics", "seam_quality"},
+    "kernels": {"arcs", "basins", "bends", "burning", "morphology", "pieces", "scratch", "tracing"},
+    "graphs": {"merging"},
+    "rules over seams": {"holes", "sieve"},
+    "outlines": {"rings"},
+    "polygon files": {"formats", "styles"},
     "rasters and networks": {"scene", "models"},
-    "places": {"placement"},
+    "places": {"identity", "placement"},
     "labels": {"labels"},
-    "what feeds and runs networks": {"runtimes", "sampling"},
+    "sides of a comparison": {"sides"},
+    "what feeds and runs networks": {"blending", "runtimes", "sampling", "symmetry"},
     "steps": {
-        "augment", "clean", "cluster", "cog", "compatibility", "components", "evaluation", "inference", "measures",
-        "polygons", "probe", "report", "statistics", "tile_store", "training", "vector_io",
+        "augment", "clean", "cluster", "cog", "compatibility", "components", "evaluation", "ground", "inference",
+        "measures", "polygons", "probe", "report", "statistics", "tile_store", "touching", "training",
+        "vector_io", "zonal",
     },
-    "choices and class rasters": {"class_raster", "tuning"},
-    "orchestration": {"arrays", "chips", "describe", "learn", "predict", "vectorize"},
+    "integers": {"quantization"},
+    "choices and class rasters": {
+        "attributes", "class_raster", "sample_evaluation", "simplify", "stitching", "tuning",
+    },
+    "streams": {"streaming"},
+    "plans": {"plan"},
+    "provenance": {"provenance"},
+    "orchestration": {"arrays", "chips", "describe", "learn", "predict", "rasterize", "vectorize"},
     "the sentence": {"segment"},
+    "what a prediction is worth": {"assessment"},
+    "pages": {"evaluation_page"},
 }  # fmt: skip
 RANK = {module: rank for rank, modules in enumerate(LAYERS.values()) for module in modules}
 EXCEPTIONS = {

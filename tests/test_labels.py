@@ -224,6 +224,19 @@ def test_the_last_of_overlapping_polygons_wins(tmp_path, image):
     assert codes[0].tolist() == [1] * 20 + [2] * 30
 
 
+def test_all_that_a_polygon_touches_is_labelled_where_asked_for(tmp_path, image):
+    label = write_polygons(tmp_path / "label.gpkg", SHAPES[:2])
+    rows, cols = np.indices((HEIGHT, WIDTH))
+    x, y = 480_000 + 10 * cols, 5_430_000 - 10 * rows
+    squares = shapely.box(x, y - 10, x + 10, y)
+    expected = np.full((HEIGHT, WIDTH), 255)
+    for shape, code in SHAPES[:2]:
+        expected[shapely.area(shapely.intersection(squares, shape)) > 1e-6] = code
+    found = burnt(image, label, all_touched=True)
+    np.testing.assert_array_equal(found, expected)
+    assert (found < 255).sum() > (burnt(image, label) < 255).sum()
+
+
 def test_outside_the_polygons_is_background_where_one_is_given(tmp_path, image):
     label = write_polygons(tmp_path / "label.gpkg")
     np.testing.assert_array_equal(burnt(image, label, background=100), rasterized(fill=100))

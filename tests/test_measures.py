@@ -50,6 +50,15 @@ def test_area_and_perimeter_are_geodesic(crs, bounds):
     assert (area[0], perimeter[0]) == pytest.approx(oracle(polygon, crs), rel=1e-7)
 
 
+@pytest.mark.parametrize(("crs", "x", "y"), [("EPSG:32633", 302_610, 5_398_290), ("EPSG:5070", -106_095, 1_822_605)])
+def test_small_polygons_with_one_long_edge(crs, x, y):
+    """A staircase over a straight foot: what bends in the long edge is not made up for by the short ones."""
+    tops = [(x + 10 * col, y + 10 * (1 + row % 3)) for row in range(80) for col in (row, row + 1)]
+    polygon = shapely.Polygon([(x, y), *tops, (x + 800, y)])
+    area, perimeter = measure(np.array([polygon]), crs)
+    assert (area[0], perimeter[0]) == pytest.approx(oracle(polygon, crs), rel=2e-7)
+
+
 def test_holes_take_area_and_give_perimeter():
     whole, hole = shapely.box(5e5, 5e6, 501_000, 5_002_000), shapely.box(500_100, 5_000_100, 500_300, 5_000_400)
     area, perimeter = measure(np.array([whole, hole, whole - hole]), 32633)

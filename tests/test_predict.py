@@ -205,7 +205,7 @@ def test_the_raster_is_the_scene_s_and_nodata_stays_nodata(tmp_path, holed_scene
     for name in ("whole", "whole_confidence"):
         assert cog_validate(tmp_path / f"{name}.tif", strict=True, quiet=True)[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "whole.tif", "whole.tif.aux.xml", "whole_confidence.tif",
+        "whole.qml", "whole.tif", "whole.tif.aux.xml", "whole_confidence.tif",
     ]  # fmt: skip
 
 

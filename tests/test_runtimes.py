@@ -66,7 +66,7 @@ def test_the_runtime_is_openvino_on_a_cpu_and_torch_elsewhere():
     assert pick_runtime("auto", torch.device("cuda")) == "torch"
     with pytest.raises(ModelError, match="works on cpu, not on cuda"):
         pick_runtime("openvino", torch.device("cuda"))
-    with pytest.raises(ModelError, match="fp32 or bf16"):
+    with pytest.raises(ModelError, match="fp32, bf16"):
         classifier("openvino", "fp16")
 
 

@@ -10,13 +10,13 @@ import zarr
 
 from geounet.errors import OutputError
 from geounet.grid import Grid, Window
-from geounet.tile_store import BlockRecord, open_store
+from geounet.tile_store import BlockRecord, Layer, open_store
 
 REGION = Window(37, 90, 61, 113)
 GRID = Grid(REGION, 16, 32, 16, 16)
 SHAPE = GRID.block_shape(32)
 BLOCKS = GRID.blocks(32)
-LAYERS = ("classes", "confidence")
+LAYERS = (Layer("classes"), Layer("confidence"))
 IDENTITY = {"scene": ["a.tif", 12], "model": "abc", "halo": 16}
 
 
@@ -27,7 +27,8 @@ def opened_at(path, identity=IDENTITY, **given):
 def drawn(block):
     """Each block's pixels, different from all other blocks' and not symmetric."""
     random = np.random.default_rng(1000 * block.row + block.col)
-    return {name: random.integers(0, 255, (block.core.height, block.core.width), np.uint8) for name in LAYERS}
+    shape = block.core.height, block.core.width
+    return {layer.name: random.integers(0, 255, shape, np.uint8) for layer in LAYERS}
 
 
 def record_of(block):
@@ -40,8 +41,8 @@ def test_blocks_read_back_in_pixels_and_records_in_any_order(tmp_path):
     for block in reversed(BLOCKS):
         store.write(block, drawn(block), record_of(block))
     for block in BLOCKS:
-        for name in LAYERS:
-            np.testing.assert_array_equal(store.read(block, name), drawn(block)[name])
+        for name, pixels in drawn(block).items():
+            np.testing.assert_array_equal(store.read(block.core, name), pixels)
         assert store.record(block) == record_of(block)
 
 
@@ -61,8 +62,8 @@ def test_a_block_is_a_chunk_of_its_own(tmp_path):
     store = opened_at(tmp_path / "store")
     for block in BLOCKS:
         store.write(block, drawn(block), record_of(block))
-    for name in LAYERS:
-        array = zarr.open_group(store.path, mode="r")[name]
+    for layer in LAYERS:
+        array = zarr.open_group(store.path, mode="r")[layer.name]
         assert array.chunks == SHAPE
         assert array.nchunks_initialized == len(BLOCKS)
 
@@ -71,11 +72,11 @@ def test_a_resumed_run_finds_what_is_done_and_what_is_not(tmp_path):
     opened_at(tmp_path / "store").write(BLOCKS[2], drawn(BLOCKS[2]), record_of(BLOCKS[2]))
     again = opened_at(tmp_path / "store")
     assert [again.record(block) is not None for block in BLOCKS[:4]] == [False, False, True, False]
-    np.testing.assert_array_equal(again.read(BLOCKS[2], "confidence"), drawn(BLOCKS[2])["confidence"])
+    np.testing.assert_array_equal(again.read(BLOCKS[2].core, "confidence"), drawn(BLOCKS[2])["confidence"])
 
 
 def test_what_was_never_written_is_nodata(tmp_path):
-    assert (opened_at(tmp_path / "store").read(BLOCKS[0], "classes") == 255).all()
+    assert (opened_at(tmp_path / "store").read(BLOCKS[0].core, "classes") == 255).all()
 
 
 def test_pixels_without_a_record_count_as_not_done(tmp_path):
@@ -83,7 +84,7 @@ def test_pixels_without_a_record_count_as_not_done(tmp_path):
     unwritable = replace(record_of(block), seconds=object())
     with pytest.raises(TypeError):
         store.write(block, drawn(block), unwritable)
-    np.testing.assert_array_equal(store.read(block, "classes"), drawn(block)["classes"])
+    np.testing.assert_array_equal(store.read(block.core, "classes"), drawn(block)["classes"])
     assert opened_at(tmp_path / "store").record(block) is None
     store.write(block, drawn(block), record_of(block))
     assert store.record(block) == record_of(block)
@@ -103,7 +104,7 @@ def test_writing_a_block_again_changes_nothing(tmp_path):
     store = opened_at(tmp_path / "store")
     for _ in range(2):
         store.write(BLOCKS[3], drawn(BLOCKS[3]), record_of(BLOCKS[3]))
-    np.testing.assert_array_equal(store.read(BLOCKS[3], "classes"), drawn(BLOCKS[3])["classes"])
+    np.testing.assert_array_equal(store.read(BLOCKS[3].core, "classes"), drawn(BLOCKS[3])["classes"])
     assert store.record(BLOCKS[3]) == record_of(BLOCKS[3])
 
 
@@ -132,7 +133,7 @@ def test_a_restart_forgets_what_was_done(tmp_path):
     opened_at(tmp_path / "store").write(BLOCKS[0], drawn(BLOCKS[0]), record_of(BLOCKS[0]))
     again = opened_at(tmp_path / "store", IDENTITY | {"halo": 0}, restart=True)
     assert again.record(BLOCKS[0]) is None
-    assert (again.read(BLOCKS[0], "classes") == 255).all()
+    assert (again.read(BLOCKS[0].core, "classes") == 255).all()
 
 
 def test_a_folder_that_is_no_store_is_refused_and_left_alone(tmp_path):

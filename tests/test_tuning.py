@@ -85,7 +85,7 @@ def test_the_measured_halo_is_enough_and_the_next_smaller_is_not(place, scene, m
     assert found.halo < card.halo
     assert found.tiling.startswith(f"measured: a halo of {found.halo} px for {card.halo} changes no class")
     network, _ = load_model(place / "deep.safetensors")
-    samples = probe.draw_samples(load_scene(scene), card, network, card.halo)
+    samples = probe.draw_samples(load_scene(scene), place / "deep.safetensors", card.halo)
     assert len(samples) >= 3
     assert all(probe._is_enough(sample, network, card.halo, found.halo) for sample in samples)
     assert not all(probe._is_enough(sample, network, card.halo, found.halo - card.stride) for sample in samples)

@@ -88,14 +88,19 @@ class UNet(nn.Module):
         height, width = images.shape[-2:]
         if height % self.stride or width % self.stride:
             raise ModelError(f"windows of {height} x {width} pixels are no multiple of the stride {self.stride}")
-        skips = [self.first(images)]
-        for level in self.contracting:
-            skips.append(level(self.pool(skips[-1])))
+        skips = self.encode(images)
         deep = skips.pop()
         for level in self.expanding:
             deep = level(deep, skips.pop())
         logits: Tensor = self.head(deep)
         return logits
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """The contracting path: the features of each level, finest first."""
+        features = [self.first(images)]
+        for level in self.contracting:
+            features.append(level(self.pool(features[-1])))
+        return features
 
 
 def _normalisation(channels: int, norm: Norm) -> nn.Module:

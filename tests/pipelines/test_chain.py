@@ -43,7 +43,8 @@ def test_run_makes_rasters_polygons_a_picture_and_a_record(product):
     """All files are there, whole, and agree with one another."""
     names = {path.name for path in product.iterdir()}
     assert names == {
-        "classes.tif", "classes.tif.aux.xml", "confidence.tif", "polygons.gpkg", "preview.png", "product.json",
+        "classes.qml", "classes.tif", "classes.tif.aux.xml", "confidence.tif", "polygons.gpkg", "preview.png",
+        "product.json",
     }  # fmt: skip
     record = json.loads((product / "product.json").read_text())
     frame = geopandas.read_file(product / "polygons.gpkg")

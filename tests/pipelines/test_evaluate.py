@@ -9,7 +9,7 @@ import rasterio
 from affine import Affine
 from click.testing import CliRunner
 from geounet_pipelines.main import cli, main
-from shapely.geometry import box
+from shapely.geometry import Point, box
 
 TABLE = [
     {"value": 10, "name": "water", "color": "#0000ff"},
@@ -59,10 +59,20 @@ def test_the_table_names_the_classes_and_their_scores(predicted, reference):
     result = run(predicted, reference)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[0].split() == ["class", "value", "support", "predicted", "IoU", "precision", "recall", "F1"]
-    assert lines[1].split() == ["water", "10", "2", "3", "0.667", "0.667", "1.000", "0.800"]
-    assert lines[2].split() == ["forest", "20", "4", "3", "0.750", "1.000", "0.750", "0.857"]
-    assert lines[3].split() == ["ice", "30", "0", "0", "-", "-", "-", "-"]
+    assert lines[0].split() == [
+        "class",
+        "value",
+        "support",
+        "predicted",
+        "IoU",
+        "precision",
+        "recall",
+        "F1",
+        "boundary",
+    ]
+    assert lines[1].split() == ["water", "10", "2", "3", "0.667", "0.667", "1.000", "0.800", "0.667"]
+    assert lines[2].split() == ["forest", "20", "4", "3", "0.750", "1.000", "0.750", "0.857", "0.500"]
+    assert lines[3].split() == ["ice", "30", "0", "0", "-", "-", "-", "-", "-"]
     assert lines[-1] == "accuracy 0.833, mean IoU 0.708, kappa 0.667, 6 pixels"
     assert result.stderr == ""
 
@@ -91,6 +101,61 @@ def test_a_json_file_comes_with_the_table_and_replaces_only_when_told(predicted,
     assert path.read_text() == "old"
     run(predicted, reference, "--json", path, "--overwrite")
     assert json.loads(path.read_text())["pixels"] == 6
+
+
+def test_without_a_boundary_the_table_has_no_column_of_it(predicted, reference):
+    assert "boundary" not in run(predicted, reference, "--boundary", 0).stdout
+
+
+def test_each_measure_that_is_asked_for_has_its_table(predicted, tmp_path):
+    reference = write(tmp_path / "r.tif", [[10, 20, 20, 20], [10, 20, 20, 20]])
+    result = run(predicted, reference, "--objects", "--class", "water", "--areas", "--seams", 2)
+    blocks = [block.splitlines() for block in result.stdout.split("\n\n")]
+    assert blocks[0][0].split()[:4] == ["area", "mapped", "ha", "adjusted"]
+    assert blocks[0][1].split()[:2] == ["water", "0.0"]
+    assert blocks[1][0].startswith("accuracy by area 0.")
+    assert blocks[2][0].split()[:3] == ["objects", "predicted", "reference"]
+    assert blocks[2][1].split()[:6] == ["water", "1", "1", "1.000", "1.000", "1.000"]
+    assert len(blocks[2]) == 3
+    assert blocks[3][0].startswith("seams of tiles of 2 px: 100.0000% of the neighbours differ across borders, 0.0000%")
+    assert all(len({len(line) for line in block}) == 1 for block in (blocks[0], blocks[2], blocks[4]))
+    assert result.stdout.endswith("7 pixels\n")
+
+
+def test_objects_of_some_classes_need_objects(predicted, reference):
+    result = run(predicted, reference, "--class", "water")
+    assert result.exit_code == 2
+    assert "give --objects as well" in result.stderr
+
+
+def test_the_page_is_written_with_the_table_and_replaces_only_when_told(predicted, reference, tmp_path, capsys):
+    path = tmp_path / "new" / "page.html"
+    assert "mean IoU 0.708" in run(predicted, reference, "--html", path).stdout
+    text = path.read_text()
+    assert text.count("<img") == 3
+    assert str(predicted) in text
+    assert "exists" in failing(capsys, predicted, reference, "--html", path)
+
+
+def test_points_are_a_sample(predicted, tmp_path):
+    path = tmp_path / "r.geojson"
+    shapes = [Point(480_005 + 10 * col, 5_429_995 - 10 * row) for row, col in ((0, 0), (1, 1), (0, 2), (0, 3), (1, 3))]
+    frame = geopandas.GeoDataFrame({"use": ["water", "forest", "forest", "forest", "water"]}, geometry=shapes)
+    frame.set_crs("EPSG:32633").to_crs(4326).to_file(path)
+    result = run(predicted, path, "--field", "use", "--json", "-")
+    told = json.loads(result.stdout)
+    assert (told["unit"], told["pixels"], told["boundary"]) == ("points", 4, None)
+    assert told["matrix"] == [[1, 0, 0], [1, 2, 0], [0, 0, 0]]
+    assert told["areas"]["accuracy"]["value"] == pytest.approx((4 * 0.5 + 3) / 7, abs=1e-4)
+    assert told["notes"] == ["1 points were left out: beside the map, on its nodata, or in no class of the table"]
+
+
+def test_two_polygon_files_need_a_resolution(tmp_path, capsys):
+    path = tmp_path / "r.gpkg"
+    geopandas.GeoDataFrame({"class": [3]}, geometry=[box(0, 0, 40, 20)], crs="EPSG:32633").to_file(path)
+    assert "--resolution" in failing(capsys, path, path)
+    assert "accuracy 1.000, mean IoU 1.000, kappa -, 8 pixels" in run(path, path, "--resolution", 10).stdout
+    assert "seams between tiles are looked for in a class raster" in failing(capsys, path, path, "--seams", 8)
 
 
 def test_polygons_are_a_reference_too(predicted, tmp_path):

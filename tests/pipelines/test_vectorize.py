@@ -62,6 +62,20 @@ def test_connectivity_minimum_area_and_confidence(raster, tmp_path, write_scene)
     assert frame["confidence"].tolist() == [0.5, 0.5]
 
 
+def test_statistics_of_other_rasters(raster, tmp_path, write_scene):
+    height = write_scene(tmp_path / "height.tif", np.arange(8, dtype=np.int16).reshape(2, 4), nodata=-1)
+    slope = write_scene(tmp_path / "slope.tif", np.full((2, 4), 3, np.uint8))
+    run(raster, "-o", tmp_path / "out.parquet", "--stats", f"{height}:max,count", "--stats", slope)
+    frame = gpd.read_parquet(tmp_path / "out.parquet")
+    assert frame[["height_max", "height_count", "slope_mean"]].to_numpy().tolist() == [[4, 3, 3], [6, 3, 3], [7, 1, 3]]
+
+
+def test_a_statistic_that_is_none(raster, tmp_path):
+    result = run(raster, "-o", tmp_path / "out.parquet", "--stats", f"{raster}:median")
+    assert result.exit_code == 2
+    assert "no statistics called median; there are mean, std, min, max, sum, count" in " ".join(result.stderr.split())
+
+
 def test_eight_neighbours_join_at_corners(tmp_path, write_scene):
     path = write_scene(tmp_path / "classes.tif", np.array([[1, 2], [2, 1]], np.uint8), nodata=255)
     run(path, "-o", tmp_path / "out.parquet", "--connectivity", 8)
@@ -84,6 +98,7 @@ def test_pixel_coordinates_have_no_hectares(tmp_path, write_scene):
         (["{raster}", "-o", "out.kml"], "out.kml ends in none of .gpkg"),
         (["{raster}", "-o", "old.gpkg"], "old.gpkg exists; give another name, or --overwrite to replace it"),
         (["{raster}", "-o", "out.gpkg", "--confidence", "none.tif"], "none.tif does not exist"),
+        (["{raster}", "-o", "out.gpkg", "--stats", "none.tif"], "none.tif does not exist"),
         (["{raster}", "-o", "old.gpkg/out.gpkg"], "out.gpkg cannot be written: "),
     ],
 )

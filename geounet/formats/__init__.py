@@ -1,0 +1,1 @@
+"""How polygons stand in files: one module a format, fed with one batch after another."""

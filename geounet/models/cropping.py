@@ -1,0 +1,109 @@
+"""Valid cropping: each level of the decoder computes only what a window's core needs.
+
+The overlap-tile strategy of the UNet paper (https://arxiv.org/abs/1505.04597, fig. 2), for networks with same padding:
+a halo is there for the encoder, whose deep layers look far; the decoder, which does most of the work, looks only a few
+pixels further than the core. Each level is cropped to the core and the few pixels that the levels above it look beyond
+it, so what padding spoils is cropped away at the next level, and the core's logits are those of the whole window.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from geounet.models.unet import UNet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_MARGIN = 3
+"""Pixels of a level that are kept around the core for the level above it: two 3 x 3 convolutions there look one of them
+beyond it, interpolation one more, and the head another."""
+
+
+class Cropped(nn.Module):
+    """A network that gives the core of its window only.
+
+    Args:
+        network: images (1, bands, H, W) to logits (1, classes, H, W), in eval mode.
+        halo: pixels around the core, a multiple of the network's stride.
+    """
+
+    def __init__(self, network: nn.Module, halo: int) -> None:
+        super().__init__()
+        self.network, self.halo = network, halo
+        self.early = _is_plain_unet(network) or _is_plain_smp_unet(network)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(1, bands, H, W) to logits (1, classes, H - 2 halo, W - 2 halo)."""
+        if not self.early:
+            return crop(self.network(image), self.halo)
+        if isinstance(self.network, UNet):
+            return _run_unet(self.network, image, self.halo)
+        return _run_smp_unet(self.network, image, self.halo)
+
+
+def crop(features: Tensor, pixels: int) -> Tensor:
+    """(..., H, W) to (..., H - 2 pixels, W - 2 pixels)."""
+    # Counted from the end, so that tracing does not take the traced window's size for every window's.
+    stop = -pixels or None
+    return features[..., pixels:stop, pixels:stop]
+
+
+def _is_plain_unet(network: nn.Module) -> bool:
+    return isinstance(network, UNet) and _looks_near(network.expanding)
+
+
+def _looks_near(decoder: nn.Module) -> bool:
+    """Whether no layer takes a mean over its whole input, which cropping would change."""
+    far = nn.GroupNorm | nn.InstanceNorm2d | nn.LayerNorm | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d
+    return not any(isinstance(layer, far) for layer in decoder.modules())
+
+
+def _is_plain_smp_unet(network: nn.Module) -> bool:
+    """Whether it is smp's UNet, no layer of its decoder looks further, and features halve from level to level."""
+    # Heavy, and not needed for our own network.
+    import segmentation_models_pytorch as smp
+
+    if not isinstance(network, smp.Unet) or network.classification_head is not None:
+        return False
+    blocks = network.decoder.blocks
+    plain = all(
+        block.interpolation_mode in ("nearest", "bilinear") and isinstance(block.attention1.attention, nn.Identity)
+        for block in blocks
+    )
+    levels = len(network.encoder.out_channels) - 1
+    halved = len(blocks) == levels and network.encoder.output_stride == 2**levels
+    return plain and halved and _looks_near(network.decoder)
+
+
+def _run_unet(network: UNet, image: Tensor, halo: int) -> Tensor:
+    skips = network.encode(image)
+    stride = network.stride
+    deep, kept = _trimmed(skips.pop(), halo // stride)
+    for level in network.expanding:
+        stride //= 2
+        deep = level(deep, crop(skips.pop(), halo // stride - 2 * kept))
+        deep, kept = _trimmed(deep, 2 * kept)
+    logits: Tensor = network.head(crop(deep, kept))
+    return logits
+
+
+def _run_smp_unet(network: Any, image: Tensor, halo: int) -> Tensor:
+    features = network.encoder(image)[1:]
+    stride = 2 ** len(features)
+    deep, kept = _trimmed(network.decoder.center(features.pop()), halo // stride)
+    for block in network.decoder.blocks:
+        stride //= 2
+        skip = crop(features.pop(), halo // stride - 2 * kept) if features else None
+        deep = block(deep, 2 * deep.shape[-2], 2 * deep.shape[-1], skip_connection=skip)
+        deep, kept = _trimmed(deep, 2 * kept)
+    logits: Tensor = network.segmentation_head(deep)
+    return crop(logits, kept)
+
+
+def _trimmed(features: Tensor, margin: int) -> tuple[Tensor, int]:
+    """Features with at most so many pixels around the core as the next level needs, and how many those are."""
+    kept = min(margin, _MARGIN)
+    return crop(features, margin - kept), kept

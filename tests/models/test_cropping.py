@@ -1,0 +1,77 @@
+"""A cropped network gives the core of what the whole one gives, for less work."""
+
+import pytest
+import torch
+from untrained import network_of
+
+from geounet.models.cropping import Cropped, crop
+from geounet.models.encoders import Architecture
+
+NETWORKS = {
+    "classic": Architecture(2, 3, depth=3, width=4),
+    "classic, interpolated": Architecture(2, 3, depth=2, width=4, upsampling="bilinear"),
+    "smp": Architecture(2, 3, encoder="resnet18"),
+    "smp, other architecture": Architecture(2, 3, arch="linknet", encoder="resnet18"),
+}
+
+
+def difference(network, halo, core=(64, 96)):
+    """Largest difference of the core's logits between the whole network's and the cropped one's."""
+    torch.manual_seed(1)
+    image = torch.randn(1, 2, core[0] + 2 * halo, core[1] + 2 * halo)
+    with torch.inference_mode():
+        whole, cropped = crop(network(image), halo), Cropped(network, halo)(image)
+    assert cropped.shape == whole.shape == (1, 3, *core)
+    return float((whole - cropped).abs().max())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("strides", [1, 2, 5])
+def test_cropping_early_changes_no_logit(name, strides):
+    assert difference(network_of(NETWORKS[name]), strides * 32) < 1e-4
+
+
+def test_without_a_halo_nothing_is_cropped():
+    assert difference(network_of(NETWORKS["smp"]), 0) < 1e-4
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_smp_decoders_that_interpolate_are_cropped_right_or_not_early(interpolation):
+    import segmentation_models_pytorch as smp
+
+    torch.manual_seed(0)
+    network = smp.Unet("resnet18", encoder_weights=None, in_channels=2, classes=3, decoder_interpolation=interpolation)
+    assert difference(network.eval(), 96) < 1e-4
+
+
+def test_attention_sees_the_whole_window_so_the_decoder_is_left_alone():
+    import segmentation_models_pytorch as smp
+
+    network = smp.Unet("resnet18", encoder_weights=None, in_channels=2, classes=3, decoder_attention_type="scse")
+    assert not Cropped(network, 32).early
+    assert difference(network.eval(), 32) == 0
+
+
+def test_a_decoder_that_normalises_over_its_whole_input_is_left_alone():
+    network = network_of(Architecture(2, 3, depth=2, width=8, norm="group"))
+    assert not Cropped(network, 32).early
+    assert difference(network, 32) == 0
+
+
+@pytest.mark.parametrize("name", ["classic", "smp"])
+def test_the_decoder_works_on_the_core_and_little_more(name):
+    """The largest convolution input at full size: the whole window without cropping, the core and a rim with it."""
+    network, halo, core = network_of(NETWORKS[name]), 96, 64
+    cropped = Cropped(network, halo)
+    assert cropped.early
+    sides = []
+    head = network.head if name == "classic" else network.segmentation_head
+    head.register_forward_pre_hook(lambda _module, inputs: sides.append(inputs[0].shape[-1]))
+    with torch.inference_mode():
+        cropped(torch.randn(1, 2, core + 2 * halo, core + 2 * halo))
+    assert sides[0] <= core + 6
+
+
+def test_a_margin_too_small_would_be_seen(monkeypatch):
+    monkeypatch.setattr("geounet.models.cropping._MARGIN", 1)
+    assert difference(network_of(NETWORKS["smp"]), 96) > 1e-3
