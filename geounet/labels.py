@@ -243,13 +243,14 @@ def codes_of(frame: Any, path: Path, classes: Sequence[LandClass], label_field: 
     """
     field = class_field(frame, path, label_field)
     names = {item.name: item.value for item in classes}
-    values = [names.get(str(value), _as_code(value)) for value in frame[field]]
+    values = [names.get(str(value), code_of(value)) for value in frame[field]]
     if all(value < 0 for value in values):
         raise LabelError(f"field {field!r} of {path} holds no class code 0 to 254 and no name of the class table")
     return np.array(values, np.int64)
 
 
-def _as_code(value: Any) -> int:
+def code_of(value: Any) -> int:
+    """A whole number from 0 to 254, as number or text; -1 for all else."""
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import shapely
 
 from geounet.compiling import compiled
@@ -63,6 +64,16 @@ class Polygons:
 
     def __len__(self) -> int:
         return int(self.classes.size)
+
+    @property
+    def kinds(self) -> NDArray[np.uint8]:
+        """`(polygons,)`: 3 for polygons, 6 for multipolygons."""
+        return self.wkb[self.offsets[:-1] + 1]
+
+    def to_arrow(self) -> pa.Array:
+        """`wkb` as an Arrow array, without a copy; at most 2 GiB."""
+        offsets = pa.py_buffer(self.offsets.astype(np.int32))
+        return pa.Array.from_buffers(pa.binary(), len(self), [None, offsets, pa.py_buffer(self.wkb)])
 
     def geometry(self) -> NDArray[Any]:
         """`(polygons,)` of shapely objects."""

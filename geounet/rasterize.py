@@ -13,7 +13,7 @@ from geounet.classes import NODATA, LandClass, default_class
 from geounet.cog import RasterProfile, classes_of, write_cog
 from geounet.errors import LabelError
 from geounet.grid import Grid
-from geounet.labels import Pair, class_field, in_crs_of, polygons_on, read_codes, read_polygons
+from geounet.labels import Pair, class_field, code_of, in_crs_of, polygons_on, read_codes, read_polygons
 from geounet.outputs import check_output
 from geounet.placement import bounds_of
 from geounet.scene import load_scene
@@ -139,16 +139,16 @@ def _of_fields(frame: Any, field: str) -> tuple[LandClass, ...]:
     if not {"class_name", "color"} & set(frame.columns):
         return ()
     rows = frame.drop_duplicates(field)
-    table = []
-    for position, (code, name, color) in enumerate(
-        zip(rows[field], _column(rows, "class_name"), _column(rows, "color"), strict=True)
-    ):
-        if not (float(code).is_integer() and 0 <= float(code) < NODATA):
-            continue
-        plain = default_class(int(code), position)
-        shown = color.lower() if re.fullmatch(r"#[0-9a-fA-F]{6}", color) else plain.color
-        table.append(LandClass(int(code), name or plain.name, shown))
-    return tuple(sorted(table, key=lambda item: item.value))
+    codes = (code_of(value) for value in rows[field])
+    described = zip(codes, _column(rows, "class_name"), _column(rows, "color"), strict=True)
+    known = sorted(row for row in described if row[0] >= 0)
+    return tuple(_class_of(*row, position) for position, row in enumerate(known))
+
+
+def _class_of(code: int, name: str, color: str, position: int) -> LandClass:
+    plain = default_class(code, position)
+    shown = color.lower() if re.fullmatch(r"#[0-9a-fA-F]{6}", color) else plain.color
+    return LandClass(code, name or plain.name, shown)
 
 
 def _column(rows: Any, name: str) -> list[str]:

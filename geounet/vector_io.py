@@ -17,7 +17,7 @@ from pyproj import CRS
 from geounet import styles
 from geounet.errors import LabelError, OutputError
 from geounet.formats import gdal, geojson, geoparquet
-from geounet.formats.batches import Layer
+from geounet.formats.batches import Layer, decode
 from geounet.formats.fiboa import REQUIRED, collection_metadata, to_fiboa
 from geounet.outputs import atomic, check_output
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geounet.classes import LandClass
-    from geounet.formats.batches import Put
+    from geounet.formats.batches import Encoded, Put
     from geounet.formats.fiboa import Fiboa
 
 _SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".sbn", ".sbx", ".qix", ".shp.xml")
@@ -57,20 +57,40 @@ class VectorWriter:
         """
         self._check(frame)
         frame = frame if self._fiboa is None else to_fiboa(frame, self._fiboa)
+        self._append(frame.reset_index(drop=True).set_crs(self._layer.crs), len(frame))
+
+    def write_encoded(self, batch: Encoded) -> None:
+        """Append polygons that are well-known binary already; GeoParquet and layers of plain polygons take it as it is.
+
+        Args:
+            batch: in the file's CRS, with the columns of the first batch.
+
+        Raises:
+            OutputError: columns differ from the first batch's, or the file cannot be written.
+        """
+        if self._fiboa is not None or not _takes_bytes(self.path, self._layer):
+            self.write(decode(batch, self._layer.crs))
+            return
+        self._check_columns(tuple(batch.attributes.columns))
+        self._append(batch, len(batch))
+
+    def _append(self, batch: gpd.GeoDataFrame | Encoded, rows: int) -> None:
         with _sentences(self.path):
-            self._put(frame.reset_index(drop=True).set_crs(self._layer.crs))
-        self.rows += len(frame)
+            self._put(batch)
+        self.rows += rows
 
     def _check(self, frame: gpd.GeoDataFrame) -> None:
-        columns = tuple(name for name in frame.columns if name != frame.geometry.name)
+        self._check_columns(tuple(name for name in frame.columns if name != frame.geometry.name))
+        if frame.crs is not None and frame.crs != self._layer.crs:
+            raise OutputError(f"a batch for {self.path} is in {frame.crs.name}; the file is in another CRS")
+
+    def _check_columns(self, columns: tuple[str, ...]) -> None:
         self._columns = columns if self._columns is None else self._columns
         if set(columns) != set(self._columns):
             raise OutputError(
                 f"a batch for {self.path} has the columns {', '.join(columns)}; "
                 f"the first had {', '.join(self._columns)}"
             )
-        if frame.crs is not None and frame.crs != self._layer.crs:
-            raise OutputError(f"a batch for {self.path} is in {frame.crs.name}; the file is in another CRS")
 
     def finish(self) -> None:
         """Give a file without any batch its layer."""
@@ -203,6 +223,11 @@ def _format_of(path: Path) -> Callable[[Path, Layer], AbstractContextManager[Put
     if path.suffix.lower() not in _FORMATS:
         raise OutputError(f"{path} ends in none of {', '.join(_FORMATS)}: give the output one of these endings")
     return _FORMATS[path.suffix.lower()]
+
+
+def _takes_bytes(path: Path, layer: Layer) -> bool:
+    kind = path.suffix.lower()
+    return kind in (".parquet", ".geoparquet") or (kind in (".gpkg", ".fgb") and not layer.multi)
 
 
 def _drop_stale_parts(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -10,17 +11,21 @@ from typing import TYPE_CHECKING
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from pyproj import CRS
 from rasterio.env import get_gdal_config, set_gdal_config
 
 from geounet.attributes import Meaning, Zonal, check_columns, to_columns
 from geounet.class_raster import class_names, class_reader, load_class_raster
+from geounet.cog import classes_of
 from geounet.errors import SceneError
+from geounet.formats.batches import Encoded, decode, encode
 from geounet.ground import survey
 from geounet.measures import measure
 from geounet.outputs import check_output
 from geounet.polygons import BAND, take
 from geounet.scene import aligned, read_stored
+from geounet.simplify import simplify
 from geounet.stitching import Raster
 from geounet.streaming import raster_polygons
 from geounet.vector_io import check_format, open_writer
@@ -31,11 +36,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from geounet.formats.fiboa import Fiboa
     from geounet.grid import Window
     from geounet.polygons import Polygons
     from geounet.scene import Scene
     from geounet.stitching import Layer
     from geounet.streaming import ReadStrip
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["VectorSummary", "Zonal", "polygon_frame", "vectorize"]
 
@@ -62,12 +70,29 @@ def vectorize(
     connectivity: int = 4,
     tile_size: int = 1024,
     workers: int | None = None,
+    simplification: float | None = None,
+    smooth: bool = False,
+    fiboa: Fiboa | None = None,
     overwrite: bool = False,
 ) -> VectorSummary:
     """Write the polygons of a class raster: :func:`polygon_frame` to a file, see :mod:`geounet.vector_io`.
 
     Memory holds a few rows of tiles, a band of finished polygons, and those that are still open, whatever the
-    raster's height.
+    raster's height; all polygons where they are simplified or smoothed, which is done to all of them together.
+
+    Args:
+        raster: see :func:`polygon_frame`.
+        out: the file; its ending names the format.
+        confidence: see :func:`polygon_frame`.
+        stats: see :func:`polygon_frame`.
+        min_area: polygons of fewer hectares are left out, before any is simplified.
+        connectivity: see :func:`polygon_frame`.
+        tile_size: rows and columns worked on at once.
+        workers: threads that trace; by default as many as there are processors.
+        simplification: metres by which an outline may leave its course, see :mod:`geounet.simplify`; None for none.
+        smooth: cut the corners of the pixels' stairs.
+        fiboa: make the file a fiboa collection of the classes that are fields.
+        overwrite: replace a file that exists.
 
     Raises:
         SceneError: a raster cannot be read, or the confidence does not fit the classes.
@@ -78,13 +103,45 @@ def vectorize(
     check_output(out, overwrite)
     plan = _plan(raster, confidence, stats, min_area, connectivity)
     count, pixels, area = 0, 0, 0.0
-    with open_writer(out, crs=plan.crs, overwrite=overwrite, multi=connectivity != 4) as writer:  # noqa: PLR2004
-        for found, columns in _batches(plan, tile_size, workers):
-            writer.write(gpd.GeoDataFrame(columns, geometry=found.geometry(), crs=plan.crs))
-            count += len(found)
-            pixels += int(found.pixels.sum())
-            area += float(found.areas.sum()) / 1e4
+    # Simplified outlines that met in a corner may come to lie in two parts.
+    multi = connectivity != 4 or simplification is not None or smooth  # noqa: PLR2004
+    style = classes_of(raster)
+    with open_writer(out, crs=plan.crs, overwrite=overwrite, multi=multi, classes=style, fiboa=fiboa) as writer:
+        for batch in _encoded(plan, tile_size, workers, simplification, smooth):
+            kept = batch if fiboa is None else _of_classes(batch, fiboa.fields)
+            writer.write_encoded(kept)
+            count += len(kept)
+            pixels += int(kept.attributes["pixels"].sum())
+            area += float(kept.attributes["area_ha"].sum(skipna=False))
     return VectorSummary(count, pixels, area)
+
+
+def _encoded(
+    plan: _Plan, tile_size: int, workers: int | None, simplification: float | None, smooth: bool
+) -> Iterator[Encoded]:
+    """The polygons in batches as they are found, or all in one where they must be simplified together."""
+    batches = (
+        Encoded(columns, found.to_arrow(), found.boxes, frozenset(found.kinds.tolist()))
+        for found, columns in _batches(plan, tile_size, workers)
+    )
+    if simplification is None and not smooth:
+        yield from batches
+        return
+    frame = pd.concat([decode(batch, plan.crs) for batch in batches], ignore_index=True)
+    scene = plan.scene
+    simpler, change = simplify(
+        frame, scene.transform, scene.height, scene.width, tolerance=simplification or 0.0, smooth=smooth
+    )
+    _log.info("simplified: %s", change)
+    yield encode(simpler)
+
+
+def _of_classes(batch: Encoded, values: frozenset[int]) -> Encoded:
+    """Its polygons of these classes; all where none are named."""
+    if not values:
+        return batch
+    kept = batch.attributes["class"].isin(values).to_numpy()
+    return Encoded(batch.attributes[kept], batch.wkb.filter(pa.array(kept)), batch.boxes[kept], batch.kinds)
 
 
 def polygon_frame(

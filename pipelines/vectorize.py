@@ -26,6 +26,18 @@ def _parse_stats(_ctx, _param, given):
     return tuple(zones)
 
 
+def _fiboa(raster, identifier, field_classes, observed):
+    """What the options say of a fiboa collection; None where there is to be none."""
+    if identifier is None:
+        if field_classes or observed:
+            raise click.BadParameter("--field-class and --observed say something of --fiboa, which is not given")
+        return None
+    from geounet.cog import classes_of
+    from geounet.formats.fiboa import Fiboa, field_values
+
+    return Fiboa(identifier, field_values(classes_of(raster), field_classes), observed)
+
+
 @click.command(short_help="Turn a class raster into polygons.")
 @click.argument("raster", type=click.Path(path_type=Path))
 @options.out("Polygon file: .parquet, .gpkg, .fgb, .geojson or .shp.")
@@ -63,9 +75,21 @@ def _parse_stats(_ctx, _param, given):
     show_default=True,
     help="Rows and columns traced at once, in pixels; it changes no result.",
 )
+@options.option(
+    "--simplify",
+    "simplification",
+    type=click.FloatRange(min=0),
+    help="Metres by which outlines may leave their course (pixels without a CRS); shared edges stay shared.",
+)
+@options.option("--smooth", is_flag=True, help="Cut the corners of the pixels' stairs; shared edges stay shared.")
+@options.option("--fiboa", metavar="COLLECTION", help="Write GeoParquet as a fiboa collection of this identifier.")
+@options.option(
+    "--field-class", multiple=True, help="With --fiboa: name or value of a class of fields; all by default."
+)
+@options.option("--observed", type=click.DateTime(), help="With --fiboa: time of the last image, UTC.")
 @options.overwrite
 @options.common
-def command(raster, out, confidence, stats, min_area, connectivity, tile_size, overwrite, quiet):
+def command(raster, out, stats, connectivity, fiboa, field_class, observed, quiet, **given):
     """Turn the class raster RASTER into polygons with class, area, perimeter and confidence.
 
     Polygons follow the pixels' edges exactly and do not depend on the tile size; nodata belongs to none. Areas are
@@ -73,16 +97,8 @@ def command(raster, out, confidence, stats, min_area, connectivity, tile_size, o
     """
     from geounet.vectorize import vectorize
 
-    summary = vectorize(
-        raster,
-        out,
-        confidence=confidence,
-        stats=stats,
-        min_area=min_area,
-        connectivity=int(connectivity),
-        tile_size=tile_size,
-        overwrite=overwrite,
-    )
+    about = _fiboa(raster, fiboa, field_class, observed)
+    summary = vectorize(raster, out, stats=stats, connectivity=int(connectivity), fiboa=about, **given)
     if not quiet:
         area = "" if isnan(summary.area_ha) else f", {summary.area_ha:.2f} ha"
         click.echo(f"{out}: {summary.polygons} polygons, {summary.pixels} pixels{area}", err=True)

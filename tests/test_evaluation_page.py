@@ -63,7 +63,7 @@ def sides(tmp_path, write_scene):
     reference = np.ones((60, 90), np.uint8)
     reference[10:40, 20:60] = 2
     predicted = np.where(rng.random((60, 90)) < 0.9, reference, 3 - reference).astype(np.uint8)
-    predicted[:, 80:] = 255
+    predicted[:, 80:], reference[:, 85:] = 255, 255
     return [write_scene(tmp_path / f"{n}.tif", side, nodata=255) for n, side in (("p", predicted), ("r", reference))]
 
 

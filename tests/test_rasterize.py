@@ -130,6 +130,15 @@ def test_names_and_colours_beside_the_codes_are_kept(tmp_path, like):
     assert table[3] == ("class_3", "#010203")
 
 
+def test_codes_as_text_and_rows_without_one(tmp_path, like):
+    fields = write(tmp_path / "fields.gpkg", [(SHAPES[0][0], "10"), (SHAPES[1][0], None), (SHAPES[2][0], "?")],
+                   class_name=["wheat", "none", "what"])  # fmt: skip
+    summary = rasterize(fields, like, tmp_path / "labels.tif")
+    np.testing.assert_array_equal(pixels(tmp_path / "labels.tif"), expected(SHAPES[:1]))
+    assert summary.polygons == 1
+    assert [(item.value, item.name) for item in classes_of(tmp_path / "labels.tif")] == [(10, "wheat")]
+
+
 def test_names_alone_are_numbered_in_order_with_a_warning(tmp_path, like, caplog):
     names = {10: "wheat", 70: "maize", 3: "oats"}
     fields = write(tmp_path / "fields.gpkg", [(shape, names[code]) for shape, code in SHAPES], field="crop")

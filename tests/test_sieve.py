@@ -200,6 +200,14 @@ def test_corners_join_with_8_and_part_with_4():
     assert (sieve(diagonal, 5, "border", 4) == 1).all()
 
 
+def test_a_neighbour_in_two_pieces_that_are_one_beyond_the_seam_counts_as_one():
+    """Class 3 has three sides to class 1, and to class 2 two above and two below; 9 is nodata."""
+    classes = drawn("12222222", "11222222", "13339222", "11222222", "12222222")
+    classes[classes == 9] = 255
+    found = clean_in_tiles(classes, Cleaning(sieve=4), 5)
+    assert found[2, 1:4].tolist() == [2, 2, 2]
+
+
 @pytest.mark.parametrize("to", ["border", "largest"])
 def test_a_tile_keeps_what_touches_a_seam_or_is_left_open_and_nothing_else(to):
     """Specks in the middle of fields are settled in their tile: few of its 900 components are kept."""

@@ -201,6 +201,14 @@ def test_hostile_shapes_fit_together_everywhere(name, place):
         assert_fits(frame, out, place[1])
 
 
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("tolerance", [2, 6, 100])
+def test_regions_of_many_sizes_fit_together(tolerance, smooth):
+    """Large tolerances beside small islands: without a look at other outlines, these would cross."""
+    frame, out, _ = both(blobs(sigma=1.3), 10 * tolerance, smooth)
+    assert_fits(frame, out, NORTH_UP)
+
+
 @settings(max_examples=60)
 @given(st.one_of(rasters, coarse), ways, st.sampled_from([4, 8]), st.integers(1, 6), st.sampled_from([1, 3]))
 def test_tiles_do_not_show(classes, way, connectivity, size, workers):

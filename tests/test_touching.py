@@ -114,11 +114,11 @@ def test_touching_discs_come_apart_where_the_boundary_is_likely():
 
 
 def test_a_rise_less_than_asked_for_cuts_nothing():
-    """0.4 between fields, 0 within: cut at a rise of 0.39, not at 0.41."""
+    """0.4 between fields, 0 within: cut at a rise of 0.4, not at one a thousandth of that higher."""
     chance = np.zeros((20, 21), np.float32)
     chance[:, 10] = 0.4
     classes = np.ones((20, 21), np.uint8)
-    for rise, count in ((0.39, 2), (0.41, 1)):
+    for rise, count in ((0.4, 2), (0.4004, 1)):
         rule = Splitting(frozenset({FIELD}), rise=rise, neck=1000)
         assert split_array(classes, rule, chance).max() == count
 
@@ -138,7 +138,7 @@ def test_what_is_small_goes_to_the_field_it_touches_and_stays_where_it_touches_n
     classes = np.zeros((12, 30), np.uint8)
     classes[:, :20], classes[:, 20] = FIELD, LINE
     classes[3:5, 21:24] = classes[8:10, 26:29] = FIELD
-    rule = Splitting(frozenset({FIELD}), boundary_class=LINE, min_pixels=0)
+    rule = Splitting(frozenset({FIELD}), boundary_class=LINE, min_pixels=6)
     assert split_array(classes, rule).max() == 3
     ids = split_array(classes, BY_CLASS)
     assert ids.max() == 2
@@ -317,6 +317,18 @@ def test_tiles_and_workers_change_nothing(classes, rule, chance, size, other_siz
     for code in np.unique(codes[ids > 0]):
         parts, count = ndimage.label((codes == code) & (ids > 0), CROSS)
         assert len(set(zip(parts[parts > 0], ids[parts > 0], strict=True))) == count == np.unique(ids[parts > 0]).size
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_a_tile_decides_alone_holds_in_the_whole(seed):
+    """Rough ground with lines of any probability, in tiles that hold many basins: the same as in one piece."""
+    random = np.random.default_rng(seed)
+    classes = random.choice(np.array([1, 2, 3, 0], np.uint8), (48, 50), p=[0.5, 0.35, 0.1, 0.05])
+    chance = rough(classes.shape, seed, random.choice([0.5, 1.0, 2.0]))
+    rule = Splitting(frozenset({1, 3}), LINE, rise=random.choice([0.1, 0.3, 0.8]), neck=1000, min_pixels=seed % 4)
+    whole = split_array(classes, rule, chance)
+    for tile_size in (7, 12, 25):
+        assert np.array_equal(in_tiles(classes, rule, chance, tile_size)[0], whole)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -23,6 +23,7 @@ from pyproj import CRS
 from geounet.classes import LandClass
 from geounet.errors import LabelError, OutputError
 from geounet.formats import gdal, geoparquet
+from geounet.formats.batches import encode
 from geounet.vector_io import check_format, open_writer, read_vectors, write_vectors
 
 ENDINGS = [".gpkg", ".parquet", ".geoparquet", ".geojson", ".json", ".fgb", ".shp"]
@@ -490,3 +491,26 @@ def test_a_non_ascii_name_and_an_uppercase_ending(tmp_path):
         path = tmp_path / f"Felder Österreich{ending.upper()}"
         write_vectors(polygons(), path)
         assert len(read_vectors(path)) == 2
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".gpkg", ".fgb", ".geojson", ".shp"])
+@pytest.mark.parametrize("multi", [False, True])
+def test_shapes_as_bytes_make_the_same_file_as_shapes(ending, multi, tmp_path):
+    shapes = [shapely.box(10 * x, 0, 10 * x + 5, 7) for x in range(5)]
+    shapes = [*shapes[:4], shapely.MultiPolygon([shapes[4], shapely.box(90, 0, 91, 1)])] if multi else shapes
+    frame = gpd.GeoDataFrame({"id": range(1, 6), "name": list("abcde")}, geometry=shapes, crs=32633)
+    for name, write in {"one": lambda to: to.write(frame), "other": lambda to: to.write_encoded(encode(frame))}.items():
+        with open_writer(tmp_path / f"{name}{ending}", crs=32633, multi=multi) as writer:
+            write(writer)
+            assert writer.rows == 5
+    one, other = (read_vectors(tmp_path / f"{name}{ending}") for name in ("one", "other"))
+    assert one.to_wkb().equals(other.to_wkb())
+    assert one.crs == other.crs
+
+
+def test_encoded_batches_with_other_columns_are_refused(tmp_path):
+    frame = gpd.GeoDataFrame({"id": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs=32633)
+    with open_writer(tmp_path / "out.parquet", crs=32633) as writer:
+        writer.write_encoded(encode(frame))
+        with pytest.raises(OutputError, match="has the columns other; the first had id"):
+            writer.write_encoded(encode(frame.rename(columns={"id": "other"})))

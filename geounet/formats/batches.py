@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import geopandas as gpd
 import numpy as np
 import pyarrow as pa
 import shapely
@@ -14,12 +15,47 @@ from geounet.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import geopandas as gpd
     from numpy.typing import NDArray
     from pyproj import CRS
 
-    Put = Callable[[gpd.GeoDataFrame], None]
-    """Takes one batch after another."""
+    Put = Callable[[gpd.GeoDataFrame | "Encoded"], None]
+    """Takes one batch after another; shapes as bytes only where a format says that it takes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A batch whose shapes are bytes already, for formats that store them so."""
+
+    attributes: Any
+    """pandas frame of the attributes."""
+    wkb: pa.Array
+    """Well-known binary of each shape, null where there is none."""
+    boxes: NDArray[np.float64]
+    """`(features, 4)`: least x and y, greatest x and y; NaN where there is no shape."""
+    kinds: frozenset[int]
+    """Types of the shapes, as :class:`shapely.GeometryType` numbers them."""
+
+    def __len__(self) -> int:
+        return len(self.attributes)
+
+
+def encode(frame: gpd.GeoDataFrame) -> Encoded:
+    """A frame with its shapes as bytes."""
+    shapes = geometries_of(frame)
+    wkb, kinds = pa.array(shapely.to_wkb(shapes), pa.binary()), np.unique(shapely.get_type_id(shapes))
+    return Encoded(attributes_of(frame), wkb, shapely.bounds(shapes), frozenset(kinds.tolist()))
+
+
+def to_encoded_batch(batch: Encoded, schema: pa.Schema) -> pa.RecordBatch:
+    """As :func:`to_batch`."""
+    return pa.RecordBatch.from_arrays([*to_columns(batch.attributes, schema), batch.wkb], schema=schema)
+
+
+def decode(batch: Encoded, crs: CRS | None) -> gpd.GeoDataFrame:
+    """A batch as a frame."""
+    shapes = shapely.from_wkb(batch.wkb.to_numpy(zero_copy_only=False))
+    return gpd.GeoDataFrame(batch.attributes, geometry=shapes, crs=crs)
+
 
 GEOMETRY = "geometry"
 """Name of the geometry column, unless a format has its own."""
@@ -52,7 +88,12 @@ def attributes_of(frame: gpd.GeoDataFrame) -> Any:
 
 def schema_of(frame: gpd.GeoDataFrame, layer: Layer) -> pa.Schema:
     """Columns and types of a frame's record batches: its attributes, then the geometry."""
-    found = pa.Schema.from_pandas(attributes_of(frame), preserve_index=False)
+    return schema_of_attributes(attributes_of(frame), layer)
+
+
+def schema_of_attributes(attributes: Any, layer: Layer) -> pa.Schema:
+    """As :func:`schema_of`, from a pandas frame."""
+    found = pa.Schema.from_pandas(attributes, preserve_index=False)
     fields = [pa.field(column.name, _plain(column.type), column.name not in layer.required) for column in found]
     return pa.schema([*fields, pa.field(GEOMETRY, pa.binary(), GEOMETRY not in layer.required, _WKB)])
 
@@ -80,7 +121,7 @@ def to_batch(frame: gpd.GeoDataFrame, schema: pa.Schema, shapes: NDArray[np.obje
     return pa.RecordBatch.from_arrays([*to_columns(frame, schema), wkb], schema=schema)
 
 
-def to_columns(frame: gpd.GeoDataFrame, schema: pa.Schema) -> list[pa.Array]:
+def to_columns(frame: Any, schema: pa.Schema) -> list[pa.Array]:
     """The attributes of a frame in a schema's order and types, see :func:`to_batch`."""
     return [_to_array(frame[column.name], column) for column in list(schema)[:-1]]
 

@@ -14,7 +14,16 @@ import pyogrio.raw
 import shapely
 
 from geounet.errors import OutputError
-from geounet.formats.batches import attributes_of, geometries_of, schema_of, slices, to_batch, to_multi
+from geounet.formats.batches import (
+    Encoded,
+    attributes_of,
+    geometries_of,
+    schema_of_attributes,
+    slices,
+    to_batch,
+    to_encoded_batch,
+    to_multi,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,10 +106,16 @@ class _Sink:
         self._schema: pa.Schema | None = None
         self._stream: _Stream | None = None
 
-    def put(self, frame: gpd.GeoDataFrame) -> None:
+    def put(self, frame: gpd.GeoDataFrame | Encoded) -> None:
         if self._stream is None:
-            self._schema = schema_of(frame, self._layer)
+            attributes = frame.attributes if isinstance(frame, Encoded) else attributes_of(frame)
+            self._schema = schema_of_attributes(attributes, self._layer)
             self._stream = _Stream(self._write, self._schema)
+        if isinstance(frame, Encoded):
+            whole = to_encoded_batch(frame, self._schema)
+            for start in range(0, len(frame), _ROWS):
+                self._stream.put(whole.slice(start, _ROWS))
+            return
         for piece in slices(frame, _ROWS):
             self._stream.put(to_batch(piece, self._schema, self._shapes(piece)))
 

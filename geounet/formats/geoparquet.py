@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import shapely
 
 from geounet.errors import OutputError
-from geounet.formats.batches import GEOMETRY, geometries_of, schema_of, slices, to_batch
+from geounet.formats.batches import GEOMETRY, Encoded, encode, schema_of_attributes, slices, to_encoded_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,16 +50,17 @@ class _RowGroups:
         self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
         self._types: set[int] = set()
 
-    def put(self, frame: gpd.GeoDataFrame) -> None:
-        if self._schema is None:
-            self._open(frame)
-        for piece in slices(frame, ROW_GROUP):
+    def put(self, batch: gpd.GeoDataFrame | Encoded) -> None:
+        pieces = [batch] if isinstance(batch, Encoded) else map(encode, slices(batch, ROW_GROUP))
+        for piece in pieces:
+            if self._schema is None:
+                self._open(piece)
             self._waiting += [self._to_batch(piece)] if len(piece) else []
-            if sum(batch.num_rows for batch in self._waiting) >= ROW_GROUP:
+            if sum(waiting.num_rows for waiting in self._waiting) >= ROW_GROUP:
                 self._flush(ROW_GROUP)
 
-    def _open(self, frame: gpd.GeoDataFrame) -> None:
-        self._schema = schema_of(frame, self._layer)
+    def _open(self, batch: Encoded) -> None:
+        self._schema = schema_of_attributes(batch.attributes, self._layer)
         stored = self._schema.append(pa.field("bbox", _BOX))
         # The box is what readers skip by; the least and greatest of WKB mean nothing.
         sides = [f"bbox.{side}" for side in _SIDES]
@@ -77,16 +77,15 @@ class _RowGroups:
             store_schema=False,
         )
 
-    def _to_batch(self, frame: gpd.GeoDataFrame) -> pa.RecordBatch:
-        shapes = geometries_of(frame)
-        boxes = shapely.bounds(shapes)
+    def _to_batch(self, batch: Encoded) -> pa.RecordBatch:
+        boxes = batch.boxes
         # Unlike min and max, these pass over the NaN of a missing shape.
         self._bounds[:2] = np.fmin(self._bounds[:2], np.fmin.reduce(boxes[:, :2]))
         self._bounds[2:] = np.fmax(self._bounds[2:], np.fmax.reduce(boxes[:, 2:]))
-        self._types.update(np.unique(shapely.get_type_id(shapes)).tolist())
-        batch = to_batch(frame, self._schema, shapes)
+        self._types.update(batch.kinds)
         sides = [pa.array(side, from_pandas=True) for side in boxes.T]
-        return batch.append_column(pa.field("bbox", _BOX), pa.StructArray.from_arrays(sides, fields=list(_BOX)))
+        plain = to_encoded_batch(batch, self._schema)
+        return plain.append_column(pa.field("bbox", _BOX), pa.StructArray.from_arrays(sides, fields=list(_BOX)))
 
     def _flush(self, rows: int) -> None:
         """Write the waiting batches in row groups of `rows`; what is left over goes on waiting."""

@@ -1,10 +1,12 @@
 """`geounet vectorize` writes polygons in any format, and says in a sentence what it cannot do."""
 
 import json
+import sqlite3
 
 import geopandas as gpd
 import numpy as np
 import pytest
+import shapely
 from click.testing import CliRunner
 from geounet_pipelines.main import cli, main
 
@@ -123,3 +125,63 @@ def test_help_states_units_and_defaults():
     text = " ".join(run("--help").stdout.split())
     assert "Leave out polygons of fewer hectares. [default: 0.0" in text
     assert "[default: 4]" in text
+
+
+def staircase(tmp_path, write_scene):
+    """Two classes along a slope of stairs, and a third within one of them."""
+    rows, cols = np.mgrid[:60, :80]
+    classes = np.where(rows * 4 > cols * 3, 10, 20).astype(np.uint8)
+    classes[10:17, 50:60] = 30
+    return write_scene(tmp_path / "stairs.tif", classes, nodata=255)
+
+
+@pytest.mark.parametrize("options", [["--simplify", 15], ["--smooth"], ["--smooth", "--simplify", 8]])
+def test_simpler_outlines_still_share_their_edges(tmp_path, write_scene, options):
+    """Fewer vertices or no stairs, no gap, no overlap, no polygon lost, the same whatever the tile size."""
+    raster = staircase(tmp_path, write_scene)
+    run(raster, "-o", tmp_path / "plain.parquet")
+    run(raster, "-o", tmp_path / "one.parquet", *options)
+    run(raster, "-o", tmp_path / "many.parquet", *options, "--tile-size", 7)
+    plain, one, many = (gpd.read_parquet(tmp_path / f"{name}.parquet") for name in ("plain", "one", "many"))
+    assert one.geometry.to_wkb().tolist() == many.geometry.to_wkb().tolist()
+    assert one["class"].tolist() == plain["class"].tolist()
+    assert shapely.coverage_is_valid(one.geometry.to_numpy())
+    assert one.union_all().symmetric_difference(plain.union_all()).area == pytest.approx(0, abs=1e-6)
+    assert not one.geometry.geom_equals(plain.geometry).all()
+    if "--simplify" in options:
+        assert shapely.get_num_coordinates(one.geometry).sum() < shapely.get_num_coordinates(plain.geometry).sum()
+
+
+def test_a_fiboa_collection_of_the_field_classes(raster, tmp_path):
+    """Square metres, text ids, and only what the user calls a field."""
+    run(
+        raster,
+        "-o",
+        tmp_path / "out.parquet",
+        "--fiboa",
+        "valley",
+        "--field-class",
+        "forest",
+        "--observed",
+        "2024-07-31",
+    )
+    frame = gpd.read_parquet(tmp_path / "out.parquet")
+    assert len(frame) == 1
+    assert frame["metrics:area"][0] == pytest.approx(300, rel=1e-3)
+    assert frame["id"][0] == "2"
+
+
+def test_field_classes_without_fiboa_are_wrong_usage(raster, tmp_path):
+    """They would be ignored in silence."""
+    result = run(raster, "-o", tmp_path / "out.parquet", "--field-class", "forest")
+    assert result.exit_code == 2
+    assert "--fiboa" in result.output
+
+
+def test_polygons_carry_the_raster_s_colours(raster, tmp_path):
+    """A GeoPackage shows them in QGIS without a file beside it."""
+    run(raster, "-o", tmp_path / "out.gpkg")
+    with sqlite3.connect(tmp_path / "out.gpkg") as database:
+        ((style,),) = database.execute("select styleQML from layer_styles").fetchall()
+    assert "water" in style
+    assert "forest" in style
