@@ -25,6 +25,7 @@ from geounet.plan import Engine, Plan, plan_prediction
 from geounet.provenance import Work, request_of, store_identity, tags_for
 from geounet.quantization import quantize
 from geounet.runtimes import CONFIDENCE_LEVELS, NetworkSetup
+from geounet.scene import small_cache
 from geounet.tile_store import BlockRecord, Layer, TileStore, open_store
 from geounet.tuning import Tuning, tune
 
@@ -129,7 +130,8 @@ def predict(
     store = _open_store(work, out, restart=overwrite)
     try:
         work = _with_integers(work, store) if tuning.precision == "int8" else work
-        records, resumed = _run_blocks(work, store, engine, progress)
+        with small_cache():
+            records, resumed = _run_blocks(work, store, engine, progress)
     except UnreachableError:
         # A server's trouble passes, and a fresh signed URL is the same scene: the finished blocks stay.
         raise

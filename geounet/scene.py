@@ -19,6 +19,7 @@ import rasterio
 import rasterio.errors
 import rasterio.windows
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.vrt import WarpedVRT
 
 from geounet.errors import SceneError, UnreachableError
@@ -168,6 +169,21 @@ def _band_name(dataset: Any, band: int) -> str:
         ColorInterp.rededge,
     )
     return str(description or (kind.name if named else f"band_{band}"))
+
+
+_CACHE = 64 << 20
+"""Bytes that GDAL keeps of what it read: windows go over each block once or twice, and 5 % of memory are wasted."""
+
+
+@contextmanager
+def small_cache() -> Iterator[None]:
+    """Hold GDAL to a small cache meanwhile, in all of this process."""
+    before = get_gdal_config("GDAL_CACHEMAX")
+    set_gdal_config("GDAL_CACHEMAX", min(before, _CACHE))
+    try:
+        yield
+    finally:
+        set_gdal_config("GDAL_CACHEMAX", before)
 
 
 @contextmanager

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyproj import CRS
-from rasterio.env import get_gdal_config, set_gdal_config
 
 from geounet.attributes import Meaning, Zonal, check_columns, to_columns
 from geounet.class_raster import class_names, class_reader, load_class_raster
@@ -24,7 +23,7 @@ from geounet.ground import survey
 from geounet.measures import measure
 from geounet.outputs import check_output
 from geounet.polygons import BAND, take
-from geounet.scene import aligned, read_stored
+from geounet.scene import aligned, read_stored, small_cache
 from geounet.simplify import simplify
 from geounet.stitching import Raster
 from geounet.streaming import raster_polygons
@@ -262,25 +261,11 @@ def _measured(found: Polygons, crs: CRS | None) -> Polygons:
     return replace(found, areas=hectares * 1e4, lengths=metres)
 
 
-_CACHE = 64 << 20
-"""Bytes that GDAL keeps of what it read: strips go over each block once, and its own 5 % of memory are wasted."""
-
-
-@contextmanager
-def _small_cache() -> Iterator[None]:
-    before = get_gdal_config("GDAL_CACHEMAX")
-    set_gdal_config("GDAL_CACHEMAX", min(before, _CACHE))
-    try:
-        yield
-    finally:
-        set_gdal_config("GDAL_CACHEMAX", before)
-
-
 @contextmanager
 def _strip_reader(plan: _Plan) -> Iterator[ReadStrip]:
     """A function from a window to its classes and the layers to sum up; for one thread at a time."""
     with ExitStack() as stack:
-        stack.enter_context(_small_cache())
+        stack.enter_context(small_cache())
         read_classes = stack.enter_context(class_reader(plan.scene))
         layers = [stack.enter_context(aligned(scene, plan.scene)) for scene in plan.layers]
 

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from shapely.geometry import GeometryCollection, LineString, MultiPolygon, Point, Polygon, box
 
-from geounet.burning import burn, outlines
+from geounet.burning import _col_at, burn, outlines
 from geounet.grid import Window
 
 HEIGHT, WIDTH = 23, 31
@@ -103,6 +103,13 @@ def test_neighbours_leave_no_gap_and_share_no_pixel(seed, all_touched):
     times = sum((burnt([(triangle, 1)], all_touched=all_touched) == 1).astype(int) for triangle in triangles)
     assert (times >= 1).all()
     assert all_touched or (times == 1).all()
+
+
+def test_an_edge_is_crossed_at_the_same_place_from_either_end():
+    """So neighbours that share it part there, to the last bit."""
+    for edge in np.random.default_rng(1).uniform(0, 1000, (200, 4)):
+        at = edge[[1, 3]].mean()
+        assert _col_at(edge, at) == _col_at(edge[[2, 3, 0, 1]], at)
 
 
 def test_squares_on_the_grid_are_themselves_touched_or_not():

@@ -170,6 +170,10 @@ def test_the_rasters_own_table_names_what_the_file_does_not(tmp_path):
     rasterize(write(tmp_path / "fields.gpkg"), like, tmp_path / "labels.tif", background=0)
     found = {item.value: item.name for item in classes_of(tmp_path / "labels.tif")}
     assert found == {0: "class_0", 3: "class_3", 10: "water", 70: "class_70"}
+    named = write(tmp_path / "named.gpkg", class_name=["lake", "forest", "field"])
+    rasterize(named, like, tmp_path / "labels.tif", overwrite=True)
+    found = {item.value: item.name for item in classes_of(tmp_path / "labels.tif")}
+    assert found == {3: "field", 10: "lake", 70: "forest"}
 
 
 def test_a_class_raster_comes_back_from_its_polygons(tmp_path, write_scene):

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.lib.stride_tricks import sliding_window_view
 from pandas.testing import assert_frame_equal
+from pyproj import CRS
 from scipy import ndimage
 
 from geounet.arcs import cut, join
@@ -332,27 +333,58 @@ def test_islands_are_not_jumped_over():
     )
 
 
+BUMP = np.zeros((40, 60), np.uint8)
+BUMP[20:] = 1
+BUMP[18:20, 30:33] = 1
+
+
+@pytest.mark.parametrize("is_on_side", [False, True])
 @pytest.mark.parametrize(
-    ("crs", "transform", "pixel"),
+    ("crs", "transform"),
     [
-        ("EPSG:32633", NORTH_UP, 10.0),
+        ("EPSG:32633", Affine(10, 0, 480_000, 0, -20, 5_430_000)),
         # At 60 degrees north Web Mercator doubles lengths, and a degree of longitude is half of one of latitude.
-        ("EPSG:3857", Affine(20, 0, 1_000_000, 0, -20, 8_399_800), 10.0),
-        ("EPSG:4326", Affine(10 / 55_800, 0, 10, 0, -10 / 111_412, 60), 10.0),
-        ("EPSG:2263", Affine(32.8083, 0, 1e6, 0, -32.8083, 2e5), 10.0),
-        (None, PIXELS, 1.0),
+        ("EPSG:3857", Affine(20, 0, 1_000_000, 0, -40, 8_399_800)),
+        ("EPSG:4326", Affine(10 / 55_800, 0, 10, 0, -20 / 111_412, 60)),
+        ("EPSG:2263", Affine(32.8083, 0, 1e6, 0, -65.6167, 2e5)),
+        (None, PIXELS),
     ],
 )
-def test_the_tolerance_is_metres_on_the_ground(crs, transform, pixel):
-    """A bump of two pixels, in rows and in columns, goes with 2.05 pixels' metres, and stays with 1.95."""
-    for classes in (np.zeros((40, 60), np.uint8), np.zeros((60, 40), np.uint8).T):
-        classes[20:] = 1
-        classes[18:20, 30:33] = 1
-        for turned_ in (classes, np.ascontiguousarray(classes.T)):
-            for share, is_straight in ((1.95, False), (2.05, True)):
-                out = both(turned_, share * pixel, False, (crs, transform))[1]
-                inner = shapely.intersection(*out.boundary)
-                assert (shapely.get_num_coordinates(shapely.line_merge(inner)) == 2) == is_straight
+def test_the_tolerance_is_metres_on_the_ground(crs, transform, is_on_side):
+    """A bump of two pixels, 20 m down or 10 m across each, goes with a little more than that, not with less."""
+    size = 2 * (1.0 if crs is None else 10.0 if is_on_side else 20.0)
+    classes = np.ascontiguousarray(BUMP.T) if is_on_side else BUMP
+    for share, is_straight in ((0.975, False), (1.025, True)):
+        out = both(classes, share * size, False, (crs, transform))[1]
+        inner = shapely.line_merge(shapely.intersection(*out.boundary))
+        assert (shapely.get_num_coordinates(inner) == 2) == is_straight
+
+
+def test_the_tolerance_on_a_plan_is_metres_too():
+    """A plan in feet: the bump is 2 feet high, 0.6096 m."""
+    feet = 'ENGCRS["plan",EDATUM["site"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["foot",0.3048]]'
+    frame = frame_of(BUMP, PIXELS, None).set_crs(CRS.from_wkt(feet))
+    for tolerance, is_straight in ((0.6, False), (0.62, True)):
+        out, _ = simplify(frame, PIXELS, *BUMP.shape, tolerance=tolerance)
+        inner = shapely.line_merge(shapely.intersection(*out.boundary))
+        assert (shapely.get_num_coordinates(inner) == 2) == is_straight
+
+
+def test_a_gap_of_nodata_stays():
+    """A hole of one pixel within a large polygon keeps its four corners, whatever the tolerance."""
+    classes = np.zeros((30, 30), np.uint8)
+    classes[12, 13] = 255
+    _, out, _ = both(classes, 1e6, False, (None, PIXELS))
+    assert shapely.Polygon(out.geometry[0].interiors[0]).equals(shapely.box(13, 12, 14, 13))
+
+
+def test_shared_vertices_are_those_of_before_to_the_last_bit():
+    """Also where columns, rows and origin all leave something to round."""
+    skewed = Affine(8.661, 3.337, 480_000.123, 4.973, -6.061, 5_430_000.789)
+    frame, out, _ = both(blobs(), 15, False, ("EPSG:32633", skewed))
+    old, new = ({tuple(point) for point in shapely.get_coordinates(some.geometry).tolist()} for some in (frame, out))
+    assert len(new) > 100
+    assert new <= old
 
 
 def test_attributes_stay_and_measures_are_of_the_new_outlines():

@@ -94,6 +94,27 @@ def test_a_line_of_pixels_separates_fields_and_is_handed_out(line, tile_size):
     assert set(class_of_code[codes].ravel()) == {FIELD}
 
 
+def test_a_wide_line_is_divided_in_its_middle():
+    """Five pixels: two to either side, and the middle to one of them."""
+    classes = np.ones((16, 45), np.uint8)
+    classes[:, 20:25] = LINE
+    for turned in (classes, classes.T):
+        ids = split_array(np.ascontiguousarray(turned), BY_CLASS)
+        ids = ids if turned is classes else ids.T
+        assert (ids[:, :22] == 1).all()
+        assert (ids[:, 23:] == 2).all()
+
+
+def test_a_probability_that_is_unknown_counts_as_none_and_in_a_line_as_all():
+    """A column of NaN cuts a field where it is of the boundary class."""
+    chance = np.zeros((20, 21), np.float32)
+    chance[:, 10] = np.nan
+    classes = np.ones((20, 21), np.uint8)
+    assert split_array(classes, BY_CLASS, chance).max() == 1
+    classes[:, 10] = LINE
+    assert split_array(classes, BY_CLASS, chance).max() == 2
+
+
 def test_a_line_with_gaps_separates_all_the_same():
     """A passage much narrower than the fields on both sides is cut, unless shape is to count for nothing."""
     truth, classes = fields([40], [40, 40], 3)
@@ -364,6 +385,8 @@ def test_a_margin_one_pixel_short_shows(monkeypatch):
     random = np.random.default_rng(0)
     scenes = [random.choice(np.array([1, 0, 2], np.uint8), (30, 30), p=[0.9, 0.05, 0.05]) for _ in range(5)]
     whole = [split_array(classes, rule) for classes in scenes]
+    enough = [in_tiles(classes, rule, tile_size=5)[0] for classes in scenes]
+    assert all(np.array_equal(*pair) for pair in zip(enough, whole, strict=True))
     monkeypatch.setattr(Splitting, "margin", property(lambda self: self.half_width - 1))
     short = [in_tiles(classes, rule, tile_size=5)[0] for classes in scenes]
     assert any(not np.array_equal(*pair) for pair in zip(short, whole, strict=True))
