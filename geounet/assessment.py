@@ -297,10 +297,11 @@ def _plane(like: Scene) -> tuple[str, Callable[[NDArray[Any]], NDArray[Any]]]:
     from pyproj import CRS, Transformer
 
     transformer = Transformer.from_crs(CRS.from_wkt(like.crs.to_wkt()), _EQUAL_AREA, always_xy=True)
-    return (
-        f"the equal-area plane {_EQUAL_AREA}",
-        lambda geometries: shapely.transform(geometries, transformer.transform, interleaved=False),
-    )
+
+    def moved(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.stack(transformer.transform(*points.T), axis=1)
+
+    return f"the equal-area plane {_EQUAL_AREA}", lambda geometries: shapely.transform(geometries, moved)
 
 
 def _notes(sample: SampleEvaluation | None, objects: Objects | None, *, sampled: bool) -> Iterator[str]:

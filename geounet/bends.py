@@ -280,6 +280,15 @@ def _least(closed: bool, is_loop: bool) -> int:
 
 
 @compiled
+def _is_on_border(vertices: Points, first: int, last: int, shape: tuple[int, int]) -> bool:
+    """Whether the raster's own outline joins two vertices in a straight line."""
+    for axis in range(2):
+        if vertices[first, axis] == vertices[last, axis] and vertices[first, axis] in (0, shape[axis]):
+            return True
+    return False
+
+
+@compiled
 def _thin_arc(
     arc: int, vertices: Points, low: int, count: int, closed: bool, form: Floats, tolerance: float, alive: Flags,
     starts: Integers, items: Points, width: int, pair: int, straight: Flags, sides: Integers, areas: Integers,
@@ -302,7 +311,7 @@ def _thin_arc(
             heap[0] = heap[size]
             _settle(heap, place, size, 0, sizes, spans)
         a, b = before[at], after[at]
-        # Two lines between the same two nodes must not both become straight.
+        # Two lines between the same two nodes must not both become straight; the raster's outline may be one of them.
         if not closed and left == 3 and straight[pair] and sizes[at] > 0:  # noqa: PLR2004
             continue
         # On a straight line a vertex changes nothing by going.
@@ -349,7 +358,7 @@ def thin(
         areas: `(polygons,)`, how much larger each polygon is than it was at first, twice, in squared parts of a pixel;
             changed in place.
         slack: `(polygons,)`, how much larger or smaller it may become.
-        shape: greatest row and column of a vertex.
+        shape: the raster's height and width, in parts of a pixel.
 
     Returns:
         What is left of the vertices, and offsets.
@@ -361,7 +370,8 @@ def thin(
     for arc in range(closed.size):
         count = offsets[arc + 1] - offsets[arc]
         longest = max(longest, count)
-        straight[pairs[arc]] |= count == 2 and not closed[arc]  # noqa: PLR2004
+        first, last = offsets[arc], offsets[arc + 1] - 1
+        straight[pairs[arc]] |= not closed[arc] and (count == 2 or _is_on_border(vertices, first, last, shape))  # noqa: PLR2004
     work = np.empty((6, longest), np.int64)
     # A distance that equals the tolerance is within it, whatever the rounding.
     limit = tolerance**2 * (1 + 1e-9)

@@ -90,6 +90,8 @@ class Source:
     """The polygons' field with the class."""
     background: int = 255
     """The code outside all polygons; 255 leaves it out."""
+    all_touched: bool = False
+    """Polygons label every pixel that they touch, not only those whose centre they hold."""
 
     def pairs(self, classes: Sequence[LandClass]) -> tuple[Pair, ...]:
         """Images joined with their labels; see :func:`geounet.labels.pair_labels`."""
@@ -100,6 +102,7 @@ class Source:
             classes=classes,
             label_field=self.label_field,
             background=self.background,
+            all_touched=self.all_touched,
         )
 
 

@@ -183,7 +183,7 @@ def clean(
 
         def counted() -> Iterator[tuple[Window, NDArray[np.uint8]]]:
             nonlocal changed, valid
-            for window, classes in clean_tiles(read, scene.extent, steps, tile_size):
+            for window, classes in clean_tiles(read, scene.extent, steps, tile_size, out.parent):
                 before = read(window)
                 changed += int((classes != before).sum())
                 valid += int((before != NODATA).sum())

@@ -281,8 +281,9 @@ def _take_apart_some(geometry: Geometry, transform: Affine) -> tuple[Points, Int
     parts = shapely.get_parts(geometry)
     rings = shapely.get_rings(parts)
     vertices = _lattice(shapely.get_coordinates(rings), transform)
-    sizes = shapely.get_num_coordinates(rings), shapely.get_num_interior_rings(parts) + 1
-    return vertices, *(size.astype(np.int64) for size in (*sizes, shapely.get_num_geometries(geometry)))
+    of_ring = shapely.get_num_coordinates(rings).astype(np.int64)
+    of_part = shapely.get_num_interior_rings(parts).astype(np.int64) + 1
+    return vertices, of_ring, of_part, shapely.get_num_geometries(geometry).astype(np.int64)
 
 
 def _lattice(coordinates: Floats, transform: Affine) -> Points:

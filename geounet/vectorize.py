@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import pyarrow as pa
 from pyproj import CRS
 
 from geounet.attributes import Meaning, Zonal, check_columns, to_columns
-from geounet.class_raster import class_names, class_reader, load_class_raster
+from geounet.class_raster import class_names, load_class_raster
 from geounet.cog import classes_of
 from geounet.errors import SceneError
 from geounet.formats.batches import Encoded, decode, encode
@@ -23,28 +22,23 @@ from geounet.ground import survey
 from geounet.measures import measure
 from geounet.outputs import check_output
 from geounet.polygons import BAND, take
-from geounet.scene import aligned, read_stored, small_cache
 from geounet.simplify import simplify
 from geounet.stitching import Raster
 from geounet.streaming import raster_polygons
+from geounet.strips import Touching, open_strips
 from geounet.vector_io import check_format, open_writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from geounet.formats.fiboa import Fiboa
-    from geounet.grid import Window
     from geounet.polygons import Polygons
     from geounet.scene import Scene
-    from geounet.stitching import Layer
-    from geounet.streaming import ReadStrip
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["VectorSummary", "Zonal", "polygon_frame", "vectorize"]
+__all__ = ["Touching", "VectorSummary", "Zonal", "polygon_frame", "vectorize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +61,7 @@ def vectorize(
     stats: Sequence[Zonal] = (),
     min_area: float = 0.0,
     connectivity: int = 4,
+    touching: Touching | None = None,
     tile_size: int = 1024,
     workers: int | None = None,
     simplification: float | None = None,
@@ -86,6 +81,7 @@ def vectorize(
         stats: see :func:`polygon_frame`.
         min_area: polygons of fewer hectares are left out, before any is simplified.
         connectivity: see :func:`polygon_frame`.
+        touching: see :func:`polygon_frame`.
         tile_size: rows and columns worked on at once.
         workers: threads that trace; by default as many as there are processors.
         simplification: metres by which an outline may leave its course, see :mod:`geounet.simplify`; None for none.
@@ -100,7 +96,7 @@ def vectorize(
     """
     check_format(out)
     check_output(out, overwrite)
-    plan = _plan(raster, confidence, stats, min_area, connectivity)
+    plan = _plan(raster, confidence, stats, min_area, connectivity, touching)
     count, pixels, area = 0, 0, 0.0
     # Simplified outlines that met in a corner may come to lie in two parts.
     multi = connectivity != 4 or simplification is not None or smooth  # noqa: PLR2004
@@ -150,6 +146,7 @@ def polygon_frame(
     stats: Sequence[Zonal] = (),
     min_area: float = 0.0,
     connectivity: int = 4,
+    touching: Touching | None = None,
     tile_size: int = 1024,
     workers: int | None = None,
 ) -> gpd.GeoDataFrame:
@@ -162,6 +159,7 @@ def polygon_frame(
         stats: rasters to sum up by polygon.
         min_area: polygons of fewer hectares are left out.
         connectivity: 4 joins pixels that share a side, 8 also those that share a corner (multipolygons).
+        touching: how fields of one class that touch are told apart, for 4-connectivity; None: they are not.
         tile_size: rows and columns worked on at once.
         workers: threads that trace; by default as many as there are processors.
 
@@ -176,7 +174,7 @@ def polygon_frame(
             no CRS, or two columns would have one name.
         LabelError: the raster holds values that are no classes.
     """
-    plan = _plan(raster, confidence, stats, min_area, connectivity)
+    plan = _plan(raster, confidence, stats, min_area, connectivity, touching)
     found, columns = zip(*_batches(plan, tile_size, workers), strict=True)
     geometry = np.concatenate([batch.geometry() for batch in found])
     return gpd.GeoDataFrame(pd.concat(columns, ignore_index=True), geometry=geometry, crs=plan.crs)
@@ -198,6 +196,8 @@ class _Plan:
     """Hectares."""
     connectivity: int
     """4 or 8."""
+    touching: Touching | None
+    """How touching fields are told apart, if they are."""
 
     @property
     def layers(self) -> list[Scene]:
@@ -205,7 +205,14 @@ class _Plan:
         return [*([] if self.confidence is None else [self.confidence]), *(scene for _, scene in self.zones)]
 
 
-def _plan(raster: Path, confidence: Path | None, stats: Sequence[Zonal], min_area: float, connectivity: int) -> _Plan:
+def _plan(
+    raster: Path,
+    confidence: Path | None,
+    stats: Sequence[Zonal],
+    min_area: float,
+    connectivity: int,
+    touching: Touching | None,
+) -> _Plan:
     scene = load_class_raster(raster)
     if min_area > 0 and scene.crs is None:
         raise SceneError(f"{raster} has no CRS, so there are no hectares; leave the minimum area of {min_area} ha out")
@@ -217,6 +224,7 @@ def _plan(raster: Path, confidence: Path | None, stats: Sequence[Zonal], min_are
         zones=tuple((zone, load_class_raster(zone.path)) for zone in stats),
         min_area=min_area,
         connectivity=connectivity,
+        touching=touching,
     )
 
 
@@ -238,7 +246,10 @@ def _batches(plan: _Plan, tile_size: int, workers: int | None) -> Iterator[tuple
     raster = Raster(scene.width, scene.transform, plan.connectivity, None if ground is None else ground.measure)
     meaning = Meaning(class_names(scene), plan.confidence, plan.zones)
     first_id = 1
-    with _strip_reader(plan) as read:
+    with open_strips(scene, plan.layers, plan.touching, tile_size, workers or os.cpu_count() or 1) as (
+        read,
+        class_of_code,
+    ):
         for batch in raster_polygons(
             read,
             scene.height,
@@ -249,6 +260,7 @@ def _batches(plan: _Plan, tile_size: int, workers: int | None) -> Iterator[tuple
             band=BAND,
         ):
             found = batch if ground is not None else _measured(batch, plan.crs)
+            found = replace(found, classes=class_of_code[found.classes])
             if plan.min_area > 0:
                 found = take(found, np.flatnonzero(found.areas >= plan.min_area * 1e4))
             yield found, to_columns(found, meaning, first_id)
@@ -259,18 +271,3 @@ def _measured(found: Polygons, crs: CRS | None) -> Polygons:
     """With areas and lengths of the geometries, where the ground could not be surveyed."""
     hectares, metres = measure(found.geometry(), crs)
     return replace(found, areas=hectares * 1e4, lengths=metres)
-
-
-@contextmanager
-def _strip_reader(plan: _Plan) -> Iterator[ReadStrip]:
-    """A function from a window to its classes and the layers to sum up; for one thread at a time."""
-    with ExitStack() as stack:
-        stack.enter_context(small_cache())
-        read_classes = stack.enter_context(class_reader(plan.scene))
-        layers = [stack.enter_context(aligned(scene, plan.scene)) for scene in plan.layers]
-
-        def read(window: Window) -> tuple[NDArray[np.uint8], tuple[Layer, ...]]:
-            stored = [read_stored(dataset, scene, window) for dataset, scene in layers]
-            return read_classes(window), tuple((values[0], valid) for values, valid in stored)
-
-        yield read

@@ -66,6 +66,11 @@ class ManyValues(click.Command):
 )
 @options.option("--label-field", help="Field of polygon files with the class (value or name).")
 @options.option(
+    "--all-touched",
+    is_flag=True,
+    help="Polygons label every pixel that they touch, not only those whose centre they hold.",
+)
+@options.option(
     "--background",
     type=click.IntRange(0, 254),
     help="Class value outside all label polygons; without it that ground is left out.",
@@ -131,7 +136,7 @@ def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> N
     if bool(given["val"]) != bool(given["val_labels"]):
         raise click.UsageError("--val and --val-labels go together")
     epochs = given["epochs"] or (_UNLIMITED if given["minutes"] else 100)
-    how = {"bands": given["bands"], "label_field": given["label_field"]}
+    how = {"bands": given["bands"], "label_field": given["label_field"], "all_touched": given["all_touched"]}
     how["background"] = 255 if given["background"] is None else given["background"]
     card = train(
         Source(images, given["labels"], **how),

@@ -29,13 +29,51 @@ def _parse_stats(_ctx, _param, given):
 def _fiboa(raster, identifier, field_classes, observed):
     """What the options say of a fiboa collection; None where there is to be none."""
     if identifier is None:
-        if field_classes or observed:
-            raise click.BadParameter("--field-class and --observed say something of --fiboa, which is not given")
+        if observed:
+            raise click.BadParameter("--observed says something of --fiboa, which is not given")
         return None
     from geounet.cog import classes_of
     from geounet.formats.fiboa import Fiboa, field_values
 
     return Fiboa(identifier, field_values(classes_of(raster), field_classes), observed)
+
+
+def _touching(raster, field_classes, wanted, boundary_class, boundary, rise):
+    """What the options say of touching fields; None where they are not told apart."""
+    if wanted != bool(boundary_class or boundary):
+        raise click.BadParameter("--split-touching goes with --boundary-class, --boundary or both, and they with it")
+    if not wanted:
+        return None
+    from geounet.cog import classes_of
+    from geounet.formats.fiboa import field_values
+    from geounet.touching import Splitting
+    from geounet.vectorize import Touching
+
+    table = classes_of(raster)
+    (between,) = field_values(table, (boundary_class,)) if boundary_class else (None,)
+    fields = field_values(table, field_classes) or frozenset(item.value for item in table) - {0}
+    path, band = _band_of(boundary)
+    try:
+        return Touching(Splitting(fields - {between}, between, rise), path, band)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _band_of(text):
+    """The raster and the number of its band in `RASTER[:BAND]`."""
+    if text is None:
+        return None, 1
+    path, colon, band = text.rpartition(":")
+    if not colon or "/" in band or "." in band or "\\" in band:
+        return Path(text), 1
+    if band.isdecimal():
+        return Path(path), int(band)
+    from geounet.scene import load_scene
+
+    names = load_scene(path).band_names
+    if band not in names:
+        raise click.BadParameter(f"{path} has no band {band!r}; it has {', '.join(names)}")
+    return Path(path), names.index(band) + 1
 
 
 @click.command(short_help="Turn a class raster into polygons.")
@@ -82,14 +120,35 @@ def _fiboa(raster, identifier, field_classes, observed):
     help="Metres by which outlines may leave their course (pixels without a CRS); shared edges stay shared.",
 )
 @options.option("--smooth", is_flag=True, help="Cut the corners of the pixels' stairs; shared edges stay shared.")
+@options.option(
+    "--split-touching",
+    is_flag=True,
+    help="Tell touching fields of one class apart, by --boundary-class, --boundary or both.",
+)
+@options.option("--boundary-class", help="Class (name or value) between fields; its pixels go to the fields around it.")
+@options.option(
+    "--boundary",
+    metavar="RASTER[:BAND]",
+    help="Boundary probability, 0 to 1; BAND is a number from 1 or a name, as in predict --probabilities; the first by "
+    "default.",
+)
+@options.option(
+    "--rise",
+    type=click.FloatRange(0.01, 1),
+    default=0.15,
+    show_default=True,
+    help="With --split-touching: boundary probability between two fields above that inside of either.",
+)
 @options.option("--fiboa", metavar="COLLECTION", help="Write GeoParquet as a fiboa collection of this identifier.")
 @options.option(
-    "--field-class", multiple=True, help="With --fiboa: name or value of a class of fields; all by default."
+    "--field-class",
+    multiple=True,
+    help="With --fiboa and --split-touching: name or value of a class of fields; all by default.",
 )
 @options.option("--observed", type=click.DateTime(), help="With --fiboa: time of the last image, UTC.")
 @options.overwrite
 @options.common
-def command(raster, out, stats, connectivity, fiboa, field_class, observed, quiet, **given):
+def command(raster, out, connectivity, quiet, **given):
     """Turn the class raster RASTER into polygons with class, area, perimeter and confidence.
 
     Polygons follow the pixels' edges exactly and do not depend on the tile size; nodata belongs to none. Areas are
@@ -97,8 +156,15 @@ def command(raster, out, stats, connectivity, fiboa, field_class, observed, quie
     """
     from geounet.vectorize import vectorize
 
-    about = _fiboa(raster, fiboa, field_class, observed)
-    summary = vectorize(raster, out, stats=stats, connectivity=int(connectivity), fiboa=about, **given)
+    field_class = given.pop("field_class")
+    if field_class and not (given["fiboa"] or given["split_touching"]):
+        raise click.BadParameter("--field-class says something of --fiboa and --split-touching; give one of them")
+    if given["split_touching"] and connectivity != "4":
+        raise click.BadParameter("fields that are split share no corner; leave --connectivity out")
+    fiboa = _fiboa(raster, given.pop("fiboa"), field_class, given.pop("observed"))
+    how = [given.pop(name) for name in ("split_touching", "boundary_class", "boundary", "rise")]
+    touching = _touching(raster, field_class, *how)
+    summary = vectorize(raster, out, connectivity=int(connectivity), fiboa=fiboa, touching=touching, **given)
     if not quiet:
         area = "" if isnan(summary.area_ha) else f", {summary.area_ha:.2f} ha"
         click.echo(f"{out}: {summary.polygons} polygons, {summary.pixels} pixels{area}", err=True)

@@ -39,6 +39,7 @@ LAYERS = {
         "attributes", "class_raster", "sample_evaluation", "simplify", "stitching", "tuning",
     },
     "streams": {"streaming"},
+    "what is read of a raster": {"strips"},
     "plans": {"plan"},
     "provenance": {"provenance"},
     "orchestration": {"arrays", "chips", "describe", "learn", "predict", "rasterize", "vectorize"},

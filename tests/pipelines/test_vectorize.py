@@ -178,6 +178,57 @@ def test_field_classes_without_fiboa_are_wrong_usage(raster, tmp_path):
     assert "--fiboa" in result.output
 
 
+@pytest.fixture
+def fields(tmp_path, write_scene):
+    """Two fields (1) and a line of boundary (2) between them, broken in the middle; and the boundary's probability."""
+    classes = np.ones((60, 81), np.uint8)
+    classes[:, 40] = 2
+    classes[28:32, 40] = 1
+    path = write_scene(tmp_path / "fields.tif", classes, nodata=255)
+    import rasterio
+
+    table = [{"value": 1, "name": "field", "color": "#00ff00"}, {"value": 2, "name": "edge", "color": "#000000"}]
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(CLASSES=json.dumps(table))
+    chance = np.zeros((2, 60, 81), np.uint8)
+    chance[1, :, 40] = 254
+    write_scene(tmp_path / "chance.tif", chance, nodata=255)
+    return path
+
+
+@pytest.mark.parametrize(
+    "how", [["--boundary-class", "edge"], ["--boundary-class", 2, "--boundary", "{folder}/chance.tif:2"]]
+)
+def test_touching_fields_are_told_apart(fields, tmp_path, how):
+    """One polygon a field, the boundary handed out, the same whatever the tile size."""
+    how = [str(word).format(folder=tmp_path) for word in how]
+    run(fields, "-o", tmp_path / "plain.parquet")
+    assert gpd.read_parquet(tmp_path / "plain.parquet")["class"].tolist().count(1) == 1
+    for name, tile in (("one", 1024), ("many", 17)):
+        run(fields, "-o", tmp_path / f"{name}.parquet", "--split-touching", *how, "--tile-size", tile)
+    one, many = (gpd.read_parquet(tmp_path / f"{name}.parquet") for name in ("one", "many"))
+    assert one["class"].tolist() == [1, 1]
+    assert one["pixels"].sum() == 60 * 81
+    assert one["pixels"].min() > 60 * 38
+    assert one.geometry.to_wkb().tolist() == many.geometry.to_wkb().tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--split-touching"], "--boundary-class"),
+        (["--boundary-class", "edge"], "--split-touching"),
+        (["--split-touching", "--boundary-class", "edge", "--connectivity", 8], "--connectivity"),
+        (["--split-touching", "--boundary", "{folder}/chance.tif:hedge"], "no band 'hedge'"),
+    ],
+)
+def test_splitting_needs_to_know_by_what(fields, tmp_path, options, word):
+    """Wrong usage, in one sentence."""
+    result = run(fields, "-o", tmp_path / "out.parquet", *(str(item).format(folder=tmp_path) for item in options))
+    assert result.exit_code == 2
+    assert word in result.output
+
+
 def test_polygons_carry_the_raster_s_colours(raster, tmp_path):
     """A GeoPackage shows them in QGIS without a file beside it."""
     run(raster, "-o", tmp_path / "out.gpkg")
