@@ -104,7 +104,7 @@ def outline_of(scene: Scene, crs: CRS | None = None) -> Polygon:
 
 
 def overlapping(ones: Sequence[Scene], others: Sequence[Scene]) -> tuple[tuple[int, int], ...]:
-    """Pairs of scenes, one of each side, that share ground: more than a pixel of the one.
+    """Pairs of scenes, one of each side, that share ground: more than half a pixel of the one.
 
     Scenes without a CRS share ground with none. Scenes in different CRSs are compared in that of the one.
     """
@@ -115,7 +115,7 @@ def overlapping(ones: Sequence[Scene], others: Sequence[Scene]) -> tuple[tuple[i
             tree = STRtree([outline_of(others[j], crs) for j in theirs])
             for i, j in tree.query(outlines, predicate="intersects").T:
                 pixel = abs(ones[mine[i]].transform.determinant)
-                if outlines[i].intersection(tree.geometries[j]).area > pixel:
+                if outlines[i].intersection(tree.geometries[j]).area > pixel / 2:
                     found.append((mine[i], theirs[j]))
     return tuple(sorted(found))
 

@@ -28,6 +28,7 @@ LAYERS = {
     "places": {"identity", "placement"},
     "splits": {"splits"},
     "labels": {"labels"},
+    "pairs": {"pairing"},
     "sides of a comparison": {"sides"},
     "what feeds and runs networks": {"blending", "runtimes", "sampling", "symmetry"},
     "steps": {
