@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from geounet.augment import Augment
 from geounet.devices import pick_device, pick_training_precision
 from geounet.grid import Grid, round_up
+from geounet.instances import INSTANCE_CLASSES
 from geounet.models.encoders import Architecture, build_network
 from geounet.models.exchange import declared_stride
 from geounet.models.losses import LOSSES
@@ -92,6 +93,8 @@ class Source:
     """The code outside all polygons; 255 leaves it out."""
     all_touched: bool = False
     """Polygons label every pixel that they touch, not only those whose centre they hold."""
+    instances: bool = False
+    """Label rasters number their objects; what is learnt are the classes of :mod:`geounet.instances`."""
 
     def pairs(self, classes: Sequence[LandClass]) -> tuple[Pair, ...]:
         """Images joined with their labels; see :func:`geounet.pairing.pair_labels`."""
@@ -103,6 +106,7 @@ class Source:
             label_field=self.label_field,
             background=self.background,
             all_touched=self.all_touched,
+            instances=self.instances,
         )
 
 
@@ -138,6 +142,7 @@ def train(
     """
     check_output(out, overwrite)
     device = pick_device(recipe.device)
+    classes = INSTANCE_CLASSES if source.instances else classes
     pairs = source.pairs(classes)
     checks = validation.pairs(classes) if validation else ()
     statistics = collect(pairs)

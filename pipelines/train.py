@@ -71,6 +71,11 @@ class ManyValues(click.Command):
     help="Polygons label every pixel that they touch, not only those whose centre they hold.",
 )
 @options.option(
+    "--instances",
+    is_flag=True,
+    help="Label rasters number their objects, 0 where there is none: learn background, object and boundary.",
+)
+@options.option(
     "--background",
     type=click.IntRange(0, 254),
     help="Class value outside all label polygons; without it that ground is left out.",
@@ -135,8 +140,11 @@ def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> N
 
     if bool(given["val"]) != bool(given["val_labels"]):
         raise click.UsageError("--val and --val-labels go together")
+    if given["instances"] and given["class_file"]:
+        raise click.UsageError("--instances has its own classes: background, object, boundary; leave --classes out")
     epochs = given["epochs"] or (_UNLIMITED if given["minutes"] else 100)
     how = {"bands": given["bands"], "label_field": given["label_field"], "all_touched": given["all_touched"]}
+    how["instances"] = given["instances"]
     how["background"] = 255 if given["background"] is None else given["background"]
     card = train(
         Source(images, given["labels"], **how),

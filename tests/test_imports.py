@@ -19,7 +19,7 @@ LAYERS = {
     "errors": {"errors"},
     "values": {"classes", "compiling", "devices", "ellipsoid", "grid", "outputs", "remote", "scores"},
     "metrics": {"area_estimation", "boundary_metrics", "object_metrics", "pixel_metrics", "seam_quality"},
-    "kernels": {"arcs", "basins", "bends", "burning", "morphology", "pieces", "scratch", "tracing"},
+    "kernels": {"arcs", "basins", "bends", "burning", "instances", "morphology", "pieces", "scratch", "tracing"},
     "graphs": {"merging"},
     "rules over seams": {"holes", "sieve"},
     "outlines": {"rings"},
