@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geounet.classes import NODATA, LandClass, classes_from_values
+from geounet.coverage import Coverage
 from geounet.errors import LabelError, SceneError
 from geounet.grid import Grid
 from geounet.labels import Pair, read_codes
@@ -32,6 +33,8 @@ class Statistics:
     """Moments and extremes of each band over valid pixels."""
     counts: NDArray[np.int64]
     """(256,) valid pixels of each label code; the last one counts the unlabelled."""
+    coverages: tuple[Coverage, ...] = ()
+    """Where each pair has valid and labelled pixels."""
 
 
 class _Moments:
@@ -73,20 +76,23 @@ def collect(pairs: Sequence[Pair]) -> Statistics:
         few = min(pairs, key=lambda pair: len(pair.image.bands)).image.path
         raise SceneError(f"the images have {sorted(numbers)} bands, {few} the fewest; choose common ones with --bands")
     moments, counts = _Moments(numbers.pop()), np.zeros(256, np.int64)
-    for pair in pairs:
-        _add(pair, moments, counts)
+    coverages = tuple(_add(pair, moments, counts) for pair in pairs)
     if not moments.count:
         raise SceneError(f"none of the {len(pairs)} images holds a valid pixel, {pairs[0].image.path} for one")
-    return Statistics(_bands(pairs[0], moments), counts)
+    return Statistics(_bands(pairs[0], moments), counts, coverages)
 
 
-def _add(pair: Pair, moments: _Moments, counts: NDArray[np.int64]) -> None:
-    grid = Grid(pair.image.extent, _STRIP, _STRIP)
+def _add(pair: Pair, moments: _Moments, counts: NDArray[np.int64]) -> Coverage:
+    coverage = Coverage(pair.extent)
     with opened(pair.image) as dataset:
-        for tile in grid.tiles():
+        for tile in Grid(pair.extent, _STRIP, _STRIP).tiles():
             values, valid = read(dataset, pair.image, tile.core)
             moments.add(values[:, valid])
-            counts += np.bincount(read_codes(pair, tile.core)[valid], minlength=256)
+            codes = read_codes(pair, tile.core)
+            counts += np.bincount(codes[valid], minlength=256)
+            codes[~valid] = NODATA
+            coverage.add(tile.core, codes)
+    return coverage
 
 
 def _bands(pair: Pair, moments: _Moments) -> tuple[Band, ...]:

@@ -26,7 +26,7 @@ LAYERS = {
     "polygon files": {"formats", "styles"},
     "rasters and networks": {"scene", "models"},
     "places": {"identity", "placement"},
-    "splits": {"splits"},
+    "splits": {"coverage", "splits"},
     "labels": {"labels"},
     "pairs": {"pairing"},
     "sides of a comparison": {"sides"},
