@@ -26,7 +26,7 @@ LAYERS = {
     "polygon files": {"formats", "styles"},
     "rasters and networks": {"scene", "models"},
     "places": {"identity", "placement"},
-    "splits": {"splits"},
+    "splits": {"coverage", "leaks", "splits"},
     "labels": {"labels"},
     "pairs": {"pairing"},
     "sides of a comparison": {"sides"},
@@ -36,6 +36,7 @@ LAYERS = {
         "measures", "polygons", "probe", "report", "statistics", "tile_store", "touching", "training",
         "vector_io", "zonal",
     },
+    "training data": {"training_data"},
     "integers": {"quantization"},
     "choices and class rasters": {
         "attributes", "class_raster", "sample_evaluation", "simplify", "stitching", "tuning",
