@@ -229,7 +229,7 @@ def _start(
 
 
 def _dataset(pairs: Sequence[Pair], card: ModelCard) -> SceneDataset:
-    size = sum(pair.extent.pixels * (4 * len(pair.image.bands) + 2) for pair in pairs)
+    size = sum(pair.extent.pixels * (np.dtype(pair.image.dtype).itemsize * len(pair.image.bands) + 2) for pair in pairs)
     return SceneDataset(
         pairs,
         [band.mean for band in card.bands],
