@@ -257,10 +257,11 @@ def read(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mask]:
         SceneError: the file is damaged there.
     """
     stored, valid = read_stored(dataset, scene, window)
-    return _scaled(stored, scene), valid
+    return scaled(stored, scene), valid
 
 
-def _scaled(stored: Values, scene: Scene) -> Values:
+def scaled(stored: Values, scene: Scene) -> Values:
+    """What :func:`read_stored` gave as :func:`read` gives it: float32, in the unit that is measured; a new array."""
     values = stored.astype(np.float32)
     for index, (scale, offset) in enumerate(zip(scene.scales, scene.offsets, strict=True)):
         if (scale, offset) != (1.0, 0.0):
@@ -376,6 +377,21 @@ def _equals(band: Values, value: float | None) -> Mask:
     return np.asarray(band == band.dtype.type(value)) if fits else np.zeros(band.shape, np.bool_)
 
 
+def palette_of(scene: Scene) -> dict[int, tuple[int, int, int]]:
+    """Red, green and blue of each index of the first band's palette; empty where there is none."""
+    with opened(scene) as dataset:
+        if dataset.colorinterp[0] is not ColorInterp.palette:
+            return {}
+        return {index: (red, green, blue) for index, (red, green, blue, _alpha) in dataset.colormap(1).items()}
+
+
+def acquired(scene: Scene) -> str:
+    """When the file says that it was taken, or was made: `2020:07:13 10:30:00` as in TIFF; empty without a word."""
+    with opened(scene) as dataset:
+        taken = dataset.tags(ns="IMAGERY").get("ACQUISITIONDATETIME", "")
+        return str(taken or dataset.tags().get("TIFFTAG_DATETIME", "")).replace(":", "-", 2)
+
+
 def same_grid(one: Scene, other: Scene) -> bool:
     """Whether pixel (row, column) of both is the same place; without a CRS on either side the shape decides."""
     if (one.height, one.width) != (other.height, other.width):
@@ -447,4 +463,4 @@ def read_overview(scene: Scene, height: int, width: int) -> tuple[Values, Mask]:
     shape = min(height, scene.height), min(width, scene.width)
     with opened(scene) as dataset:
         stored, valid = _read_safely(dataset, scene, "", out_shape=shape)
-    return _scaled(stored, scene), valid
+    return scaled(stored, scene), valid

@@ -64,7 +64,7 @@ def _touching(model: Path, boundary_class: str | None) -> Any:
 
 def _files(scenes: tuple[str, ...]) -> list[str]:
     from geounet.errors import OutputError
-    from geounet.labels import list_rasters
+    from geounet.pairing import list_rasters
 
     files = [
         str(file) for scene in scenes for file in (list_rasters([Path(scene)]) if Path(scene).is_dir() else [scene])

@@ -26,7 +26,9 @@ LAYERS = {
     "polygon files": {"formats", "styles"},
     "rasters and networks": {"scene", "models"},
     "places": {"identity", "placement"},
+    "splits": {"coverage", "leaks", "splits", "stacking"},
     "labels": {"labels"},
+    "pairs": {"pairing"},
     "sides of a comparison": {"sides"},
     "what feeds and runs networks": {"blending", "runtimes", "sampling", "symmetry"},
     "steps": {
@@ -34,6 +36,7 @@ LAYERS = {
         "measures", "polygons", "probe", "report", "statistics", "tile_store", "touching", "training",
         "vector_io", "zonal",
     },
+    "training data": {"geodatasets", "training_data"},
     "integers": {"quantization"},
     "choices and class rasters": {
         "attributes", "class_raster", "sample_evaluation", "simplify", "stitching", "tuning",
@@ -122,6 +125,7 @@ OPENERS = {
     "scene": "the one module that reads rasters",
     "cog": "writes rasters, and reads back the class table that it wrote",
     "chips": "writes chips",
+    "geodatasets": "writes what a torchgeo dataset gives",
 }
 
 

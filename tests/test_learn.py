@@ -53,8 +53,10 @@ def folders(tmp_path):
     for part, seeds in (("train", (1, 2)), ("val", (3,))):
         for seed in seeds:
             image, truth = discs(seed)
-            write(tmp_path / part / "images" / f"s{seed}.tif", image)
-            write(tmp_path / part / "labels" / f"s{seed}.tif", np.where(truth, 70, 10).astype(np.uint8)[None])
+            place = Affine(10, 0, 5e5, 0, -10, 5e6 if part == "train" else 5.1e6)
+            labels = np.where(truth, 70, 10).astype(np.uint8)[None]
+            write(tmp_path / part / "images" / f"s{seed}.tif", image, transform=place)
+            write(tmp_path / part / "labels" / f"s{seed}.tif", labels, transform=place)
     return tmp_path
 
 
@@ -160,7 +162,10 @@ def test_an_existing_model_is_not_replaced_unless_asked(folders):
         (lambda folder: write(folder / "labels" / "s1.tif", np.full((1, 96, 80), 10, np.uint8)) and None, None, None),
         (lambda folder: [path.unlink() for path in (folder / "labels").iterdir()], LabelError, "holds no raster"),
         (
-            lambda folder: [path.rename(path.with_name(f"x{path.name}")) for path in (folder / "labels").iterdir()],
+            lambda folder: [
+                write(path.with_name(f"x{path.name}"), np.full((1, 9, 9), 10, np.uint8), crs=None) and path.unlink()
+                for path in sorted((folder / "labels").iterdir())
+            ],
             LabelError,
             "no image overlaps a label",
         ),
