@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geounet.classes import LandClass
+    from geounet.geodatasets import DatasetSource
     from geounet.labels import Pair
     from geounet.statistics import Statistics
 
@@ -122,12 +123,12 @@ class Source:
 
 
 def train(
-    source: Source,
+    source: Source | DatasetSource,
     out: Path,
     *,
     recipe: Recipe,
     schedule: Schedule,
-    validation: Source | None = None,
+    validation: Source | DatasetSource | None = None,
     classes: Sequence[LandClass] = (),
     command: str = "",
     overwrite: bool = False,
@@ -138,7 +139,7 @@ def train(
     The file is written whenever an epoch is better than all before, so an interruption loses one epoch.
 
     Args:
-        source: training images and labels.
+        source: training images and labels, files or a torchgeo dataset.
         out: the model file.
         recipe: what to train and how.
         schedule: how long and how fast.
@@ -185,7 +186,10 @@ def train(
 
 
 def _sides(
-    source: Source, validation: Source | None, classes: Sequence[LandClass], recipe: Recipe
+    source: Source | DatasetSource,
+    validation: Source | DatasetSource | None,
+    classes: Sequence[LandClass],
+    recipe: Recipe,
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
     """What is trained on and what is validated on, with all that can be said against it."""
     pairs = source.pairs(classes)
@@ -234,7 +238,7 @@ def _start(
 
 
 def _dataset(pairs: Sequence[Pair], card: ModelCard) -> SceneDataset:
-    size = sum(pair.extent.pixels * (4 * len(pair.image.bands) + 2) for pair in pairs)
+    size = sum(pair.extent.pixels * (np.dtype(pair.image.dtype).itemsize * len(pair.image.bands) + 2) for pair in pairs)
     return SceneDataset(
         pairs,
         [band.mean for band in card.bands],
