@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Batch = dict[str, Any]
     Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-    Change = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+    Change = Callable[[Tensor, Tensor, torch.Generator, Tensor | None], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Schedule:
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, fall)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EpochResult:
     """What an epoch came to."""
 
@@ -61,16 +61,29 @@ class EpochResult:
     loss: float
     """Mean training loss."""
     matrix: Tensor | None
-    """Confusion matrix (classes, classes) on validation, rows are the reference; None without validation."""
+    """Confusion matrix (classes, classes) int64 on validation, rows are the reference; None without validation."""
     seconds: float
-    """Since the start of training."""
+    """Since the start of training, those of an interrupted run that was resumed counted."""
     progress: float
     """Share of the training that is done, 0 to 1."""
+    validation_loss: float = math.nan
+    """Mean loss over the labelled validation pixels; NaN without validation."""
+    learning_rate: float = math.nan
+    """At the epoch's last step."""
+    steps: int = 0
+    """Optimizer steps since the start of training."""
+    best: bool = True
+    """Whether no epoch before was better; the model file holds the last one that was."""
 
     @property
     def iou(self) -> tuple[float, ...]:
-        """Intersection over union of each class; NaN where neither side has the class."""
+        """Intersection over union of each class; NaN where neither side has the class; empty without validation."""
         return () if self.matrix is None else tuple(class_iou(self.matrix).tolist())
+
+    @property
+    def f1(self) -> tuple[float, ...]:
+        """F1 of each class, which is 2 IoU / (1 + IoU); NaN and empty likewise."""
+        return tuple(2 * value / (1 + value) for value in self.iou)
 
     @property
     def mean_iou(self) -> float:
@@ -127,7 +140,7 @@ def fit(
             rate = schedule.rate(clock.progress(done / max(1, _length(batches))))
             images, labels = batch["image"], batch["mask"]
             if augment is not None:
-                images, labels = augment(images, labels, generator)
+                images, labels = augment(images, labels, generator, batch.get("valid"))
             with autocast(device, dtype):
                 logits = network(images.to(device, memory_format=torch.channels_last))
             value = loss(logits.float(), labels.to(device), weights)
