@@ -26,7 +26,7 @@ LAYERS = {
     "polygon files": {"formats", "styles"},
     "rasters and networks": {"scene", "models"},
     "places": {"identity", "placement"},
-    "labels": {"labels"},
+    "labels and footprints": {"footprints", "labels"},
     "sides of a comparison": {"sides"},
     "what feeds and runs networks": {"blending", "runtimes", "sampling", "symmetry"},
     "steps": {
@@ -36,7 +36,7 @@ LAYERS = {
     },
     "integers": {"quantization"},
     "choices and class rasters": {
-        "attributes", "class_raster", "sample_evaluation", "simplify", "stitching", "tuning",
+        "attributes", "class_raster", "sample_evaluation", "sample_sheet", "simplify", "stitching", "tuning",
     },
     "streams": {"streaming"},
     "what is read of a raster": {"strips"},
@@ -44,8 +44,9 @@ LAYERS = {
     "provenance": {"provenance"},
     "orchestration": {"arrays", "chips", "describe", "learn", "predict", "rasterize", "vectorize"},
     "the sentence": {"segment"},
-    "what a prediction is worth": {"assessment"},
-    "pages": {"evaluation_page"},
+    "what a prediction or a training is worth": {"assessment", "review"},
+    "what pages are made of": {"charts", "markup"},
+    "pages": {"evaluation_page", "training_page"},
 }  # fmt: skip
 RANK = {module: rank for rank, modules in enumerate(LAYERS.values()) for module in modules}
 EXCEPTIONS = {
