@@ -13,8 +13,9 @@ from geounet.classes import NODATA
 from geounet.cluster import connect, map_unordered
 from geounet.errors import OutputError, SceneError
 from geounet.grid import Window
-from geounet.labels import Pair, list_rasters, pair_labels, read_codes
+from geounet.labels import Pair, read_codes
 from geounet.outputs import atomic, check_output
+from geounet.pairing import list_rasters, pair_labels
 from geounet.placement import bounds_of, transform_of
 from geounet.scene import Scene, load_scene, opened, pixel_coordinates_allowed, read_stored
 
@@ -166,10 +167,10 @@ def cut_chips(
     Args:
         scenes: files and folders.
         folder: where chips go; the index is written last.
-        labels: label files and folders, joined with scenes by name; see :func:`geounet.labels.pair_labels`.
+        labels: label files and folders, joined with scenes by name; see :func:`geounet.pairing.pair_labels`.
         bands: bands to cut, from 1.
-        classes: see :func:`geounet.labels.pair_labels`.
-        label_field: see :func:`geounet.labels.pair_labels`.
+        classes: see :func:`geounet.pairing.pair_labels`.
+        label_field: see :func:`geounet.pairing.pair_labels`.
         size: side of a chip in pixels.
         overlap: pixels that neighbours share.
         scheduler: see :func:`geounet.cluster.connect`.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
-from pyproj import CRS, Transformer
-from pyproj.exceptions import ProjError
+from pyproj import CRS
+from shapely.geometry.polygon import orient
 
-from geounet.placement import transform_of
+from geounet.placement import outline_of, transform_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     Points = NDArray[np.float64]
 
-_STEPS = 8
-"""Points an edge, whose image in degrees is no straight line."""
+WGS84 = CRS.from_epsg(4326)
+"""Longitude and latitude in degrees, as GeoJSON and STAC want them."""
 _AROUND = 360.0
 
 
@@ -35,24 +36,17 @@ def footprint(scene: Scene, window: Window | None = None) -> shapely.Polygon | s
     area = scene.extent if window is None else window
     if scene.crs is None or not area.pixels:
         return None
-    steps = np.linspace(0, 1, _STEPS, endpoint=False)
-    low, high = np.zeros(_STEPS), np.ones(_STEPS)
-    cols = np.concatenate([steps, high, 1 - steps, low]) * area.width
-    rows = np.concatenate([low, steps, high, 1 - steps]) * area.height
-    x, y = transform_of(scene, area) @ (cols, rows)
-    try:
-        move = Transformer.from_crs(CRS.from_user_input(scene.crs.to_wkt()), "EPSG:4326", always_xy=True)
-        points = np.column_stack(move.transform(x, y))  # (points, 2)
-    except ProjError:
+    part = replace(scene, transform=transform_of(scene, area), height=area.height, width=area.width)
+    outline = outline_of(part, WGS84)
+    if outline.is_empty:
         return None
-    if not np.isfinite(points).all():
-        return None
-    return _cut(points) if _crosses(points) else shapely.geometry.polygon.orient(shapely.Polygon(points))
+    points = shapely.get_coordinates(outline)
+    return _cut(points) if _crosses(points) else orient(outline)
 
 
 def _crosses(points: Points) -> bool:
     """Whether neighbours are more than half the globe apart: then the edge goes the other way around."""
-    return bool((np.abs(np.diff(points[:, 0], append=points[:1, 0])) > _AROUND / 2).any())
+    return bool((np.abs(np.diff(points[:, 0])) > _AROUND / 2).any())
 
 
 def _cut(points: Points) -> shapely.MultiPolygon:
@@ -64,4 +58,4 @@ def _cut(points: Points) -> shapely.MultiPolygon:
         whole.intersection(shapely.box(_AROUND / 2, -90, 1.5 * _AROUND, 90)), lambda xy: xy - [_AROUND, 0]
     )
     parts = [part for part in shapely.get_parts([west, east]) if part.area]
-    return shapely.MultiPolygon([shapely.geometry.polygon.orient(part) for part in parts])
+    return shapely.MultiPolygon([orient(part) for part in parts])

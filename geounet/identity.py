@@ -9,15 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from geounet.errors import UnreachableError
+from geounet.grid import Window
 from geounet.remote import ask, is_remote, over_network, public_name
-from geounet.scene import load_scene, opened
+from geounet.scene import load_scene, opened, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from geounet.scene import Scene
+
 _AT_ONCE = 8
 _BLOCKS = 256
+_ROWS = 256
 
 
 def identity_of(path: str | Path) -> list[Any]:
@@ -92,6 +98,21 @@ def _remote_file(name: str) -> list[Any]:
         raise UnreachableError(f"{public_name(name)} {answer.trouble}")
     # GDAL may hold credentials that we do not know of, so a refusal to us is not the last word.
     return [public_name(name), answer.size, _layout(name)]
+
+
+def pixels_of(scene: Scene) -> str:
+    """A hash of what a scene's bands hold, whatever the file's name, place, compression or data type.
+
+    Raises:
+        SceneError: the file has gone or is damaged.
+    """
+    digest = hashlib.sha256(f"{len(scene.bands)} {scene.height} {scene.width}".encode())
+    with opened(scene) as dataset, over_network(scene.remote):
+        for row in range(0, scene.height, _ROWS):
+            strip = Window(row, 0, min(_ROWS, scene.height - row), scene.width)
+            stored, _valid = read_stored(dataset, scene, strip)
+            digest.update(np.ascontiguousarray(stored, np.float64).tobytes())
+    return digest.hexdigest()
 
 
 def _layout(name: str) -> str:

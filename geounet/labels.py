@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from geounet.burning import Outlines, burn, outlines
 from geounet.classes import NODATA, LandClass
 from geounet.errors import LabelError
 from geounet.placement import bounds_of
-from geounet.scene import Scene, aligned, load_scene, read_stored
+from geounet.scene import Scene, aligned, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,13 +23,8 @@ if TYPE_CHECKING:
 
     Codes = NDArray[np.uint8]
 
-_log = logging.getLogger(__name__)
-
 POLYGON_ENDINGS = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".parquet", ".geoparquet", ".gml", ".kml")
 """Files that hold polygons; all else is taken for a raster."""
-IMAGE_ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".vrt", ".img", ".webp")
-"""Files that are taken from a folder."""
-_COLOR_BANDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,121 +49,21 @@ class Pair:
     """A label raster on any grid, or polygons."""
     colors: tuple[tuple[tuple[int, int, int], int], ...] = ()
     """For a label picture in colour: which colour is which code."""
+    indices: tuple[tuple[int, int], ...] = ()
+    """For a palette picture: which index is which code; nothing where the index is the code."""
     background: int = NODATA
-    """The code outside all polygons; NODATA leaves it out of training."""
+    """The code outside all polygons and label rasters; NODATA leaves it out of training."""
+    ground: Outlines | None = None
+    """Where a label raster lies on the image's pixels; None where it covers them all."""
+    below: Pair | None = None
+    """Another label of the same image, which counts where this one says nothing."""
+    region: Window | None = None
+    """The pixels of the image that this pair stands for; None for all."""
 
-
-def list_rasters(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """The files given, and those in the folders given, in order of their names.
-
-    Raises:
-        LabelError: a path does not exist, or a folder holds no raster or polygon file.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        inside = [item for item in sorted(path.iterdir()) if item.suffix.lower() in IMAGE_ENDINGS + POLYGON_ENDINGS]
-        if not inside:
-            raise LabelError(f"folder {path} holds no raster and no polygon file")
-        found += inside
-    return tuple(found)
-
-
-def pair_labels(
-    images: Sequence[Path],
-    labels: Sequence[Path],
-    *,
-    bands: Sequence[int] | None = None,
-    classes: Sequence[LandClass] = (),
-    label_field: str | None = None,
-    background: int = NODATA,
-    all_touched: bool = False,
-) -> tuple[Pair, ...]:
-    """Join images and labels: by name where names match, else the one label file that serves all.
-
-    Args:
-        images: image files.
-        labels: label rasters or polygon files.
-        bands: the image bands to read, from 1.
-        classes: the class table, needed for label pictures in colour and for polygons with class names.
-        label_field: the polygons' field with the class; the first of `class`, `value`, `label`, `code` by default.
-        background: the code outside all polygons.
-        all_touched: polygons label all pixels that they touch, not only those whose centre they hold.
-
-    Raises:
-        LabelError: no image has a label, or a label file cannot be used.
-        SceneError: an image cannot be opened.
-    """
-    named = {_key(path): path for path in labels}
-    pairs = []
-    for path in images:
-        label = named.get(_key(path)) or (labels[0] if len(labels) == 1 else None)
-        if label is None:
-            _log.warning("%s has no label of its name; it is left out", path)
-            continue
-        image = load_scene(path, bands)
-        pair = pair_on(image, label, classes, label_field, background, all_touched)
-        if _overlaps(pair):
-            pairs.append(pair)
-        else:
-            _log.warning("labels %s do not overlap %s; it is left out", label, path)
-    if not pairs:
-        raise LabelError(_no_pairs(images, labels))
-    return tuple(pairs)
-
-
-def _key(path: Path) -> str:
-    stem = path.stem.lower()
-    for ending in ("_labels", "_label", "_mask", "_classes"):
-        stem = stem.removesuffix(ending)
-    return stem
-
-
-def _no_pairs(images: Sequence[Path], labels: Sequence[Path]) -> str:
-    return (
-        f"no image overlaps a label: {len(images)} image(s) such as {images[0] if images else '(none)'} and "
-        f"{len(labels)} label file(s) such as {labels[0] if labels else '(none)'}; labels need the name of their "
-        "image, or to be one file for all, and must cover the same ground"
-    )
-
-
-def pair_on(
-    image: Scene,
-    label: Path,
-    classes: Sequence[LandClass],
-    label_field: str | None,
-    background: int,
-    all_touched: bool = False,
-) -> Pair:
-    """An image and one label file: a raster on any grid, a picture in colour, or polygons.
-
-    Raises:
-        LabelError: the label cannot be used; see :func:`pair_labels`.
-    """
-    if label.suffix.lower() in POLYGON_ENDINGS:
-        polygons = polygons_on(image, read_polygons(label), label, classes, label_field, all_touched)
-        return Pair(image, polygons, background=background)
-    scene = load_scene(label)
-    if len(scene.bands) < _COLOR_BANDS:
-        return Pair(image, scene)
-    if not classes:
-        raise LabelError(f"label {label} is a picture in colour; --classes must say which colour is which class")
-    colors = tuple((item.rgb, item.value) for item in classes)
-    return Pair(image, load_scene(label, scene.bands[:_COLOR_BANDS]), colors)
-
-
-def _overlaps(pair: Pair) -> bool:
-    if isinstance(pair.label, Polygons):
-        return bool(pair.label.outlines.codes.size)
-    if pair.image.crs is None or pair.label.crs is None:
-        return True
-    from rasterio.warp import transform_bounds
-
-    left, bottom, right, top = bounds_of(pair.image)
-    other = transform_bounds(pair.label.crs, pair.image.crs, *bounds_of(pair.label))
-    return bool(left < other[2] and other[0] < right and bottom < other[3] and other[1] < top)
+    @property
+    def extent(self) -> Window:
+        """The pixels that this pair stands for; beyond them it has no label."""
+        return self.image.extent if self.region is None else self.region
 
 
 def polygons_on(
@@ -185,12 +79,17 @@ def polygons_on(
     Raises:
         LabelError: there is no such field, or it holds no class.
     """
+    there = in_crs_of(image, frame)
+    return polygons_near(image, there, codes_of(there, path, classes, label_field), path, all_touched)
+
+
+def polygons_near(image: Scene, frame: Any, codes: NDArray[np.int64], path: Path | str, all_touched: bool) -> Polygons:
+    """As :func:`polygons_on`, of a GeoDataFrame in the image's CRS whose codes are known (-1: no class)."""
     from shapely.geometry import box
 
-    frame = in_crs_of(image, frame)
-    codes = codes_of(frame, path, classes, label_field)
-    meets = frame.geometry.intersects(box(*bounds_of(image))).to_numpy() & (codes >= 0)
-    return Polygons(str(path), outlines(frame.geometry.array[meets], codes[meets], ~image.transform), all_touched)
+    near = np.sort(frame.sindex.query(box(*bounds_of(image)), predicate="intersects"))
+    near = near[codes[near] >= 0]
+    return Polygons(str(path), outlines(frame.geometry.array[near], codes[near], ~image.transform), all_touched)
 
 
 def in_crs_of(image: Scene, frame: Any) -> Any:
@@ -264,22 +163,47 @@ def read_codes(pair: Pair, window: Window) -> Codes:
     Returns:
         `(height, width)` uint8.
     """
-    inside = window.intersection(pair.image.extent)
+    inside = window.intersection(pair.extent)
     codes = np.full((window.height, window.width), NODATA, np.uint8)
-    if not inside.pixels:
-        return codes
-    label = pair.label
-    if isinstance(label, Polygons):
-        codes[inside.within(window)] = burn(label.outlines, inside, pair.background, label.all_touched)
-    else:
-        codes[inside.within(window)] = _read(pair, label, inside)
+    if inside.pixels:
+        codes[inside.within(window)] = _labelled(pair, inside)
     return codes
+
+
+def _labelled(pair: Pair, window: Window) -> Codes:
+    """As :func:`read_codes`, of a window within the pair's extent."""
+    codes = np.full((window.height, window.width), NODATA, np.uint8)
+    bare = np.ones(codes.shape, np.bool_)
+    part: Pair | None = pair
+    while part is not None:
+        found, covered = _of_one(part, window)
+        np.copyto(codes, found, where=codes == NODATA)
+        bare &= ~covered
+        part = part.below
+    codes[bare & (codes == NODATA)] = pair.background
+    return codes
+
+
+def _of_one(part: Pair, window: Window) -> tuple[Codes, NDArray[np.bool_]]:
+    """Codes of one label alone, and what it speaks of: a raster's ground, also where that holds no code."""
+    label = part.label
+    if isinstance(label, Polygons):
+        codes = burn(label.outlines, window, NODATA, label.all_touched)
+        return codes, codes != NODATA
+    codes = _read(part, label, window)
+    if part.ground is None:
+        return codes, np.ones(codes.shape, np.bool_)
+    return codes, burn(part.ground, window, 0) == 1
 
 
 def _read(pair: Pair, label: Scene, window: Window) -> Codes:
     with aligned(label, pair.image) as (dataset, scene):
         stored, valid = read_stored(dataset, scene, window)
     codes = _codes_of_colors(stored, pair.colors) if pair.colors else _codes_of_values(stored[0])
+    if pair.indices:
+        table = np.full(NODATA + 1, NODATA, np.uint8)
+        table[[index for index, _code in pair.indices]] = [code for _index, code in pair.indices]
+        codes = table[codes]
     return np.where(valid, codes, np.uint8(NODATA))
 
 

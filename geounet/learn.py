@@ -15,13 +15,13 @@ from torch.utils.data import DataLoader
 from geounet.augment import Augment
 from geounet.devices import pick_device, pick_training_precision
 from geounet.grid import Grid, round_up
-from geounet.labels import list_rasters, pair_labels
 from geounet.models.encoders import Architecture, build_network
 from geounet.models.exchange import declared_stride
 from geounet.models.losses import LOSSES
 from geounet.models.model_file import ModelCard, save_model
 from geounet.models.receptive_field import probe_receptive_field
 from geounet.outputs import check_output
+from geounet.pairing import list_rasters, pair_labels
 from geounet.placement import pixel_size
 from geounet.sampling import HaloGridGeoSampler, RandomPatchGeoSampler, SceneDataset
 from geounet.statistics import choose_classes, class_weights, collect
@@ -94,7 +94,7 @@ class Source:
     """Polygons label every pixel that they touch, not only those whose centre they hold."""
 
     def pairs(self, classes: Sequence[LandClass]) -> tuple[Pair, ...]:
-        """Images joined with their labels; see :func:`geounet.labels.pair_labels`."""
+        """Images joined with their labels; see :func:`geounet.pairing.pair_labels`."""
         return pair_labels(
             list_rasters(self.images),
             list_rasters(self.labels),

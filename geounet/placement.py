@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 from affine import Affine
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
+from shapely import Polygon, STRtree
 
 from geounet.errors import SceneError
 from geounet.grid import Window
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from geounet.scene import Scene
 
 
@@ -76,3 +81,49 @@ def bounds_of(scene: Scene, window: Window | None = None) -> tuple[float, float,
 def transform_of(scene: Scene, window: Window) -> Affine:
     """The transform of an array that holds `window`."""
     return scene.transform @ Affine.translation(window.col, window.row)
+
+
+def outline_of(scene: Scene, crs: CRS | None = None) -> Polygon:
+    """The scene's edge as a polygon, in its own CRS (pixel coordinates without one) or in another.
+
+    In another CRS an edge is no straight line: it is followed at 21 points. Where it cannot be projected, the polygon
+    is empty.
+    """
+    steps = np.linspace(0, 1, 21)
+    rising, low, high = steps[:-1], np.zeros(20), np.ones(20)
+    cols = np.concatenate([rising, high, 1 - rising, low]) * scene.width
+    rows = np.concatenate([low, rising, high, 1 - rising]) * scene.height
+    x, y = scene.transform @ (cols, rows)
+    if crs is not None and scene.crs is not None:
+        try:
+            move = Transformer.from_crs(CRS.from_user_input(scene.crs.to_wkt()), crs, always_xy=True)
+        except ProjError:
+            return Polygon()
+        x, y = move.transform(x, y)
+    return Polygon(np.stack([x, y], axis=1)) if np.isfinite([x, y]).all() else Polygon()
+
+
+def overlapping(ones: Sequence[Scene], others: Sequence[Scene]) -> tuple[tuple[int, int], ...]:
+    """Pairs of scenes, one of each side, that share ground: more than half a pixel of the one.
+
+    Scenes without a CRS share ground with none. Scenes in different CRSs are compared in that of the one.
+    """
+    found: list[tuple[int, int]] = []
+    for crs, mine in _by_crs(ones):
+        for theirs in (indices for _crs, indices in _by_crs(others)):
+            outlines = [outline_of(ones[i], crs) for i in mine]
+            tree = STRtree([outline_of(others[j], crs) for j in theirs])
+            for i, j in tree.query(outlines, predicate="intersects").T:
+                pixel = abs(ones[mine[i]].transform.determinant)
+                if outlines[i].intersection(tree.geometries[j]).area > pixel / 2:
+                    found.append((mine[i], theirs[j]))
+    return tuple(sorted(found))
+
+
+def _by_crs(scenes: Sequence[Scene]) -> list[tuple[CRS, list[int]]]:
+    """The indices of the scenes of each CRS."""
+    groups: dict[str, list[int]] = {}
+    for index, scene in enumerate(scenes):
+        if scene.crs is not None:
+            groups.setdefault(scene.crs.to_wkt(), []).append(index)
+    return [(CRS.from_wkt(wkt), indices) for wkt, indices in groups.items()]

@@ -369,6 +369,21 @@ def _equals(band: Values, value: float | None) -> Mask:
     return np.asarray(band == band.dtype.type(value)) if fits else np.zeros(band.shape, np.bool_)
 
 
+def palette_of(scene: Scene) -> dict[int, tuple[int, int, int]]:
+    """Red, green and blue of each index of the first band's palette; empty where there is none."""
+    with opened(scene) as dataset:
+        if dataset.colorinterp[0] is not ColorInterp.palette:
+            return {}
+        return {index: (red, green, blue) for index, (red, green, blue, _alpha) in dataset.colormap(1).items()}
+
+
+def acquired(scene: Scene) -> str:
+    """When the file says that it was taken, or was made: `2020:07:13 10:30:00` as in TIFF; empty without a word."""
+    with opened(scene) as dataset:
+        taken = dataset.tags(ns="IMAGERY").get("ACQUISITIONDATETIME", "")
+        return str(taken or dataset.tags().get("TIFFTAG_DATETIME", "")).replace(":", "-", 2)
+
+
 def same_grid(one: Scene, other: Scene) -> bool:
     """Whether pixel (row, column) of both is the same place; without a CRS on either side the shape decides."""
     if (one.height, one.width) != (other.height, other.width):

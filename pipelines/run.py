@@ -49,7 +49,7 @@ def command(scenes: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
 
 def _files(scenes: tuple[str, ...]) -> list[str]:
     from geounet.errors import OutputError
-    from geounet.labels import list_rasters
+    from geounet.pairing import list_rasters
 
     files = [
         str(file) for scene in scenes for file in (list_rasters([Path(scene)]) if Path(scene).is_dir() else [scene])

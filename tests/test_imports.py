@@ -26,7 +26,9 @@ LAYERS = {
     "polygon files": {"formats", "styles"},
     "rasters and networks": {"scene", "models"},
     "places": {"identity", "placement"},
+    "splits": {"splits"},
     "labels and footprints": {"footprints", "labels"},
+    "pairs": {"pairing"},
     "sides of a comparison": {"sides"},
     "what feeds and runs networks": {"blending", "runtimes", "sampling", "symmetry"},
     "steps": {

@@ -17,9 +17,10 @@ from rasterio.warp import Resampling, reproject
 from shapely.geometry import Point, Polygon, box
 
 from geounet.classes import LandClass
-from geounet.errors import LabelError, SceneError
+from geounet.errors import LabelError
 from geounet.grid import Window
-from geounet.labels import list_rasters, pair_labels, read_codes
+from geounet.labels import read_codes
+from geounet.pairing import list_rasters, pair_labels
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
 HEIGHT, WIDTH = 30, 50
@@ -88,8 +89,9 @@ def test_an_image_without_a_label_is_left_out_with_a_warning(tmp_path, write_sce
 
 
 def test_without_any_pair_the_sentence_says_what_names_are_for(tmp_path, write_scene):
-    images = [write_scene(tmp_path / f"{name}.tif", np.zeros((2, 3), np.uint8)) for name in "ab"]
-    labels = [write_scene(tmp_path / f"{name}.tif", np.zeros((2, 3), np.uint8)) for name in "xyz"]
+    nowhere = {"crs": None, "transform": None}
+    images = [write_scene(tmp_path / f"{name}.tif", np.zeros((2, 3), np.uint8), **nowhere) for name in "ab"]
+    labels = [write_scene(tmp_path / f"{name}.tif", np.zeros((2, 3), np.uint8), **nowhere) for name in "xyz"]
     with pytest.raises(LabelError, match=r"2 image.*a\.tif.*3 label.*x\.tif"):
         pair_labels(images, labels)
     with pytest.raises(LabelError, match="0 label"):
@@ -109,14 +111,14 @@ def test_an_image_beside_the_labels_is_left_out_and_the_others_stay(tmp_path, wr
     far = write_scene(tmp_path / "far.tif", np.zeros((4, 4), np.uint8), transform=NORTH_UP @ Affine.translation(900, 0))
     pairs = pair_labels([far, image], [write_polygons(tmp_path / "all.gpkg")])
     assert [pair.image.path for pair in pairs] == [str(image)]
-    assert "do not overlap" in caplog.text
+    assert f"{far} has no label of its place or name; it is left out" in caplog.text
 
 
 def test_folders_give_their_files_in_order_of_names(tmp_path):
     for name in ("b.tif", "a.PNG", "notes.txt", "c.gpkg", "a.tif.aux.xml"):
         (tmp_path / name).touch()
-    single = tmp_path / "notes.txt"
-    assert [path.name for path in list_rasters([single, tmp_path])] == ["notes.txt", "a.PNG", "b.tif", "c.gpkg"]
+    single = tmp_path / "notes.md"
+    assert [path.name for path in list_rasters([single, tmp_path])] == ["notes.md", "a.PNG", "b.tif", "c.gpkg"]
 
 
 def test_a_folder_without_labels_or_images_is_refused(tmp_path):
@@ -174,7 +176,7 @@ def test_a_raster_in_another_crs_comes_to_the_images_pixels_by_nearest_neighbour
 
 def test_a_label_of_another_shape_without_a_crs_is_refused(tmp_path, write_scene, image):
     label = write_scene(tmp_path / "label.tif", np.zeros((4, 5), np.uint8), crs=None, transform=None)
-    with pytest.raises(SceneError, match=r"4 x 5"):
+    with pytest.raises(LabelError, match=r"label\.tif has 4 x 5 pixels and image .*place\.tif 30 x 50"):
         burnt(image, label)
 
 

@@ -160,7 +160,10 @@ def test_an_existing_model_is_not_replaced_unless_asked(folders):
         (lambda folder: write(folder / "labels" / "s1.tif", np.full((1, 96, 80), 10, np.uint8)) and None, None, None),
         (lambda folder: [path.unlink() for path in (folder / "labels").iterdir()], LabelError, "holds no raster"),
         (
-            lambda folder: [path.rename(path.with_name(f"x{path.name}")) for path in (folder / "labels").iterdir()],
+            lambda folder: [
+                write(path.with_name(f"x{path.name}"), np.full((1, 9, 9), 10, np.uint8), crs=None) and path.unlink()
+                for path in sorted((folder / "labels").iterdir())
+            ],
             LabelError,
             "no image overlaps a label",
         ),

@@ -17,7 +17,7 @@ from torchgeo.samplers import GridGeoSampler, RandomGeoSampler
 
 from geounet.errors import SceneError
 from geounet.grid import Grid, Tile, Window
-from geounet.labels import pair_labels
+from geounet.pairing import pair_labels
 from geounet.sampling import HaloGridGeoSampler, RandomPatchGeoSampler, SceneDataset
 from geounet.scene import load_scene
 

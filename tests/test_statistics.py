@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from geounet import statistics
 from geounet.classes import LandClass
 from geounet.errors import LabelError, SceneError
-from geounet.labels import pair_labels
+from geounet.pairing import pair_labels
 from geounet.statistics import choose_classes, class_weights, collect
 
 SHAPES = [(9, 23), (1, 1), (17, 5)]
