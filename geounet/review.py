@@ -27,10 +27,7 @@ if TYPE_CHECKING:
     from geounet.grid import Window
     from geounet.labels import Pair
     from geounet.models.model_file import ModelCard
-    from geounet.scene import Scene
     from geounet.training import EpochResult
-
-    Area = tuple[Pair, Window]
 
 _HALO = 64
 _LEAST_LABELLED = 0.25
@@ -102,16 +99,16 @@ class Review:
         return Evaluation(self.card.classes, epoch.matrix.cpu().numpy())
 
 
-def footprints_of(name: str, areas: Sequence[tuple[Scene, Window]]) -> Footprints:
-    """Where the areas of a part are."""
-    found = (footprint(scene, window) for scene, window in areas)
+def footprints_of(name: str, pairs: Sequence[Pair]) -> Footprints:
+    """Where the images of a part are."""
+    found = (footprint(pair.image, pair.extent) for pair in pairs)
     return Footprints(name, tuple(shape for shape in found if shape is not None))
 
 
 def extremes(
     network: torch.nn.Module,
     card: ModelCard,
-    areas: Sequence[Area],
+    pairs: Sequence[Pair],
     *,
     device: torch.device,
     dtype: torch.dtype,
@@ -126,7 +123,7 @@ def extremes(
     Args:
         network: of the card, on the device; put into eval mode.
         card: bands, classes, stride.
-        areas: pairs of image and label, and the window of each that is validated.
+        pairs: images and labels of validation, each within its extent.
         device: where the network is.
         dtype: arithmetic of the forward pass.
         size: height and width of a patch in pixels, but at the lower and right edges.
@@ -134,7 +131,7 @@ def extremes(
     """
     network.eval()
     worst, best, plain = _Kept(count, lowest=True), _Kept(count), _Kept(count)
-    for patch in _patches(network, card, areas, size, device, dtype):
+    for patch in _patches(network, card, pairs, size, device, dtype):
         worst.add(patch)
         (best if patch.classes > 1 else plain).add(patch)
     low = worst.patches()
@@ -188,14 +185,14 @@ class _Kept:
 def _patches(
     network: torch.nn.Module,
     card: ModelCard,
-    areas: Sequence[Area],
+    pairs: Sequence[Pair],
     size: int,
     device: torch.device,
     dtype: torch.dtype,
 ) -> Iterator[_Patch]:
     shown = list(color_bands([band.name for band in card.bands]))
     order = range(len(card.classes))
-    for pair, core, sample, inner in _haloed(areas, card, round_up(size, card.stride)):
+    for pair, core, sample, inner in _haloed(pairs, card, round_up(size, card.stride)):
         reference = sample["mask"][inner].numpy()
         if (reference != IGNORE_INDEX).mean() < _LEAST_LABELLED:
             continue
@@ -207,11 +204,11 @@ def _patches(
         yield _Patch(pair.image.label, core, values, sample["valid"][inner].numpy(), reference, predicted, scores)
 
 
-def _haloed(areas: Sequence[Area], card: ModelCard, size: int) -> Iterator[tuple[Pair, Window, Any, Any]]:
+def _haloed(pairs: Sequence[Pair], card: ModelCard, size: int) -> Iterator[tuple[Pair, Window, Any, Any]]:
     halo = round_up(_HALO, card.stride)
-    for pair, area in areas:
+    for pair in pairs:
         dataset = _dataset(pair, card)
-        tiles = tuple(Grid(area, size, size, halo, card.stride).tiles())
+        tiles = tuple(Grid(pair.extent, size, size, halo, card.stride).tiles())
         for tile, query in zip(tiles, HaloGridGeoSampler(dataset, tiles), strict=True):
             yield pair, tile.core, dataset[query], tile.core.within(tile.window)
 

@@ -84,6 +84,9 @@ def _concerns(review: Review, scores: Evaluation | None) -> Iterator[str]:
                 f"Class {item.name} is {support:,} of {scores.pixels:,} validation pixels ({share:.2%}): its scores "
                 "rest on little."
             )
+    lost = [item.name for item, count in zip(scores.classes, scores.predicted, strict=True) if not count]
+    if lost:
+        yield f"No pixel is predicted as {' or '.join(lost)}: the network has not learnt to find it."
     chosen = review.chosen
     if chosen is not None and chosen.epoch == review.history[-1].epoch > 1:
         yield "The last epoch was the best one: longer training may be better still."

@@ -32,9 +32,9 @@ LAYERS = {
     "sides of a comparison": {"sides"},
     "what feeds and runs networks": {"blending", "runtimes", "sampling", "symmetry"},
     "steps": {
-        "augment", "clean", "cluster", "cog", "compatibility", "components", "evaluation", "ground", "inference",
-        "measures", "polygons", "probe", "report", "statistics", "tile_store", "touching", "training",
-        "vector_io", "zonal",
+        "augment", "chip_catalog", "chip_plan", "clean", "cluster", "cog", "compatibility", "components", "evaluation",
+        "ground", "inference", "measures", "polygons", "probe", "report", "statistics", "tile_store", "touching",
+        "training", "vector_io", "zonal",
     },
     "integers": {"quantization"},
     "choices and class rasters": {
