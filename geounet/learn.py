@@ -26,6 +26,7 @@ from geounet.placement import pixel_size
 from geounet.sampling import HaloGridGeoSampler, RandomPatchGeoSampler, SceneDataset
 from geounet.statistics import choose_classes, class_weights, collect
 from geounet.training import EpochResult, Schedule, fit
+from geounet.training_data import check_leaks, class_shares, label_of, split_pairs, teaching, tell_absent, tell_alpha
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -66,6 +67,16 @@ class Recipe:
     """Patches a step."""
     patches: int | None = None
     """Patches an epoch; by default about twice what covers the training images, 128 to 512."""
+    balance: str = "none"
+    """How patches are drawn for classes; see :func:`geounet.training_data.class_shares`."""
+    min_labelled: float = 0.0
+    """Share of a patch that must be valid and labelled, 0 to 1; 0 for a pixel at least."""
+    normalization: str = "moments"
+    """`moments`: by mean and standard deviation of valid pixels; `percentiles`: by median and percentiles."""
+    val_fraction: float | None = None
+    """Share of the images' pixels that is held back, by place, and chooses the best epoch."""
+    allow_overlap: bool = False
+    """Whether validation may share ground or pixels with training."""
     augment: bool = True
     """Whether patches are flipped, rotated, scaled and jittered."""
     device: str = "auto"
@@ -138,15 +149,16 @@ def train(
     """
     check_output(out, overwrite)
     device = pick_device(recipe.device)
-    pairs = source.pairs(classes)
-    checks = validation.pairs(classes) if validation else ()
-    statistics = collect(pairs)
-    table = choose_classes(statistics.counts, classes)
+    pairs, checks = _sides(source, validation, classes, recipe)
+    statistics = collect(pairs, robust=recipe.normalization == "percentiles", known=[item.value for item in classes])
+    table = choose_classes(statistics.counts, classes, label_of(pairs[0]))
+    pairs, statistics = teaching(pairs, statistics)
+    tell_absent(checks, table)
     torch.manual_seed(recipe.seed)
     network, card = _start(pairs, statistics, table, recipe, command)
     results = fit(
         network,
-        _training_batches(_dataset(pairs, card), recipe),
+        _training_batches(_dataset(pairs, card), recipe, statistics, table),
         _ValidationBatches(_dataset(checks, card), card.stride) if checks else None,
         LOSSES[recipe.loss],
         schedule,
@@ -165,6 +177,22 @@ def train(
             save_model(out, network, card)
         report(result, better)
     return card
+
+
+def _sides(
+    source: Source, validation: Source | None, classes: Sequence[LandClass], recipe: Recipe
+) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    """What is trained on and what is validated on, with all that can be said against it."""
+    pairs = source.pairs(classes)
+    checks: tuple[Pair, ...] = ()
+    if validation is not None:
+        checks = validation.pairs(classes)
+        check_leaks(pairs, checks, allowed=recipe.allow_overlap)
+    elif recipe.val_fraction is not None:
+        pairs, checks = split_pairs(pairs, recipe.val_fraction, recipe.seed, recipe.patch_size)
+    if source.bands is None:
+        tell_alpha([pair.image for pair in (*pairs, *checks)])
+    return pairs, checks
 
 
 def _start(
@@ -192,6 +220,7 @@ def _start(
         resolution=float(np.median([math.sqrt(height * width) for height, width in sizes])) if sizes else None,
         halo=reach.halo if reach else None,
         stride=reach.stride if reach else declared_stride(network),
+        normalization=recipe.normalization,
         versions={name: version(name) for name in ("geounet", "torch", "torchgeo")}
         | {"python": platform.python_version()},
         command=command,
@@ -200,7 +229,7 @@ def _start(
 
 
 def _dataset(pairs: Sequence[Pair], card: ModelCard) -> SceneDataset:
-    size = sum(pair.image.extent.pixels * (4 * len(pair.image.bands) + 2) for pair in pairs)
+    size = sum(pair.extent.pixels * (4 * len(pair.image.bands) + 2) for pair in pairs)
     return SceneDataset(
         pairs,
         [band.mean for band in card.bands],
@@ -210,12 +239,22 @@ def _dataset(pairs: Sequence[Pair], card: ModelCard) -> SceneDataset:
     )
 
 
-def _training_batches(dataset: SceneDataset, recipe: Recipe) -> DataLoader[Any]:
-    area = sum(scene.extent.pixels for scene in dataset.scenes)
+def _training_batches(
+    dataset: SceneDataset, recipe: Recipe, statistics: Statistics, classes: Sequence[LandClass]
+) -> DataLoader[Any]:
+    area = sum(region.pixels for region in dataset.regions)
     covering = 2 * area // recipe.patch_size**2
     length = recipe.patches or round_up(min(512, max(128, covering)), recipe.batch_size)
     generator = torch.Generator().manual_seed(recipe.seed)
-    sampler = RandomPatchGeoSampler(dataset, recipe.patch_size, length, generator)
+    sampler = RandomPatchGeoSampler(
+        dataset,
+        recipe.patch_size,
+        length,
+        generator,
+        coverages=statistics.coverages,
+        least=recipe.min_labelled,
+        shares=class_shares(recipe.balance, statistics.counts, classes),
+    )
     return DataLoader(dataset, batch_size=recipe.batch_size, sampler=sampler, drop_last=True)
 
 
@@ -227,10 +266,10 @@ class _ValidationBatches:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         halo = round_up(_VALIDATION_HALO, self.stride)
-        for item, scene in enumerate(self.dataset.scenes):
-            core = min(_VALIDATION_CORE, max(scene.height, scene.width))
+        for item, region in enumerate(self.dataset.regions):
+            core = min(_VALIDATION_CORE, max(region.height, region.width))
             core = round_up(core, self.stride)
-            tiles = tuple(Grid(scene.extent, core, core, halo, self.stride).tiles())
+            tiles = tuple(Grid(region, core, core, halo, self.stride).tiles())
             for tile, query in zip(tiles, HaloGridGeoSampler(self.dataset, tiles, item), strict=True):
                 sample = self.dataset[query]
                 batch = {name: tensor[None] for name, tensor in sample.items()}

@@ -19,23 +19,30 @@ from affine import Affine
 from torchgeo.datasets import GeoDataset
 from torchgeo.samplers import GeoSampler
 
-from geounet.errors import SceneError
+from geounet.errors import LabelError, SceneError
 from geounet.grid import Tile, Window
 from geounet.labels import Pair, read_codes
-from geounet.scene import Scene, opened, read
+from geounet.scene import Scene, opened, read, reflected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from torch import Generator
 
+    from geounet.coverage import Coverage
+
     GeoSlice = tuple[slice, slice, slice]
+    Arrays = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.uint8] | None]
 
 PIXEL_FRAME = Affine(1, 0, 0, 0, -1, 0)
 """Index coordinates of scenes without a common CRS: columns to the right, rows downwards."""
 _EPOCH = pd.Timestamp("2000-01-01")
 _STEP = pd.Timedelta(seconds=1)
+_TRIES = 2000
+_BLIND_TRIES = 50
+_ROUNDING = 1e-6
+_DIMENSIONS = 3
 
 
 class SceneDataset(GeoDataset):  # type: ignore[misc]
@@ -43,7 +50,8 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
 
     Indexed by `[x, y, time]`: x and y are coordinates of the common CRS where all scenes share one and run along its
     axes, else pixel coordinates (y = -row). Scenes may overlap and still stay apart: each has an instant of its own,
-    counted in seconds from 2000-01-01 in the order given. A sample is a window that may reach beyond its scene.
+    counted in seconds from 2000-01-01 in the order given. A sample is a window that may reach beyond its scene, or
+    beyond the region that a pair stands for; there it is continued by reflection, and nothing else of it is read.
 
     Args:
         items: scenes, or pairs of scene and label.
@@ -64,20 +72,19 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
     ) -> None:
         self.items = tuple(items)
         self.scenes = tuple(item.image if isinstance(item, Pair) else item for item in items)
+        self.regions = tuple(item.extent for item in items)
         self.frames = _frames(self.scenes)
         self.paths = [scene.path for scene in self.scenes]
         self._res = (abs(self.frames[0].a), abs(self.frames[0].e))
         self._mean = np.asarray(mean, np.float32)[:, None, None]
         self._std = np.asarray(std, np.float32)[:, None, None]
         self._lookup = None if codes is None else _lookup(codes)
-        self._whole: dict[int, tuple[Any, Any, Any]] | None = {} if keep else None
+        self._whole: dict[int, Arrays] | None = {} if keep else None
         self._local = threading.local()
         self.index = self._build_index()
 
     def _build_index(self) -> Any:
-        boxes = [
-            shapely.box(*_bounds(frame, scene.extent)) for frame, scene in zip(self.frames, self.scenes, strict=True)
-        ]
+        boxes = [shapely.box(*_bounds(frame, region)) for frame, region in zip(self.frames, self.regions, strict=True)]
         starts = pd.DatetimeIndex([_EPOCH + item * _STEP for item in range(len(self.items))])
         times = pd.IntervalIndex.from_arrays(starts, starts + _STEP / 2, closed="both", name="datetime")
         crs = self.scenes[0].crs if self.frames[0] != PIXEL_FRAME else None
@@ -97,15 +104,25 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
         Raises:
             IndexError: they meet no scene.
         """
-        x, y, t = self._disambiguate_slice(query)
-        times = pd.Interval(pd.Timestamp(t.start), pd.Timestamp(t.stop), closed="both")
-        found = self.index[self.index.index.overlaps(times)]
-        if len(found) > 1:
-            found = found[found.intersects(shapely.box(x.start, y.start, x.stop, y.stop))]
-        if not len(found):
-            raise IndexError(f"no scene at {query}")
-        item = int(found["item"].iloc[0])
+        ends = [end for part in query for end in (part.start, part.stop)]
+        x, y, t = query if len(query) == _DIMENSIONS and None not in ends else self._disambiguate_slice(query)
+        item = self._instant(t)
+        if item is None:
+            times = pd.Interval(pd.Timestamp(t.start), pd.Timestamp(t.stop), closed="both")
+            found = self.index[self.index.index.overlaps(times)]
+            if len(found) > 1:
+                found = found[found.intersects(shapely.box(x.start, y.start, x.stop, y.stop))]
+            if not len(found):
+                raise IndexError(f"no scene at {query}")
+            item = int(found["item"].iloc[0])
         return item, _window(self.frames[item], x, y)
+
+    def _instant(self, t: slice) -> int | None:
+        """The scene in whose instant the times lie; None where they span more, or none: that the index must answer."""
+        start, stop = (pd.Timestamp(time) - _EPOCH for time in (t.start, t.stop))
+        item = start // _STEP
+        within = start >= item * _STEP and stop <= item * _STEP + _STEP / 2
+        return item if within and 0 <= item < len(self.items) else None
 
     def __getitem__(self, query: GeoSlice) -> dict[str, Any]:
         """The sample at a query.
@@ -115,30 +132,54 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
             labels also `mask` (height, width) int64, class indices, 255 where unlabelled or invalid.
         """
         item, window = self.locate(query)
-        values, valid, codes = self._read(item, window)
-        image = values - self._mean
-        image /= self._std
-        if not valid.all():
-            image[:, ~valid] = 0
+        image, valid, indices = self._read(item, window)
         sample = {"image": torch.from_numpy(image), "valid": torch.from_numpy(valid)}
-        if self._lookup is not None:
-            labels = np.where(valid, self._lookup[codes], 255)
-            sample["mask"] = torch.from_numpy(labels.astype(np.int64))
+        if indices is not None:
+            sample["mask"] = torch.from_numpy(indices.astype(np.int64))
         return sample
 
-    def _read(self, item: int, window: Window) -> tuple[Any, Any, Any]:
-        if self._whole is None:
-            return self._read_file(item, window)
-        if item not in self._whole:
-            self._whole[item] = self._read_file(item, self.scenes[item].extent)
-        values, valid, codes = self._whole[item]
-        return _cut(values, valid, codes, window)
+    def _read(self, item: int, window: Window) -> Arrays:
+        """A window of image, valid mask and class indices, mirrored beyond the item's region and unlabelled there."""
+        region = self.regions[item]
+        if window.intersection(region) == window:
+            return _copied(self._inside(item, window))
+        rows = reflected(window.row - region.row, window.row_stop - region.row, region.height)
+        cols = reflected(window.col - region.col, window.col_stop - region.col, region.width)
+        top, left = int(rows.min()), int(cols.min())
+        inner = Window(region.row + top, region.col + left, int(rows.max()) - top + 1, int(cols.max()) - left + 1)
+        image, valid, indices = self._inside(item, inner)
+        at = (rows - top)[:, None], cols - left
+        if indices is not None:
+            known = np.full((window.height, window.width), 255, np.uint8)
+            inside = window.intersection(region).within(window)
+            known[inside] = indices[at][inside]
+            indices = known
+        return image[:, *at], valid[at], indices
 
-    def _read_file(self, item: int, window: Window) -> tuple[Any, Any, Any]:
-        values, valid = read(self._dataset(item), self.scenes[item], window)
+    def _inside(self, item: int, window: Window) -> Arrays:
+        """A window within the item's region, from memory or from the files."""
+        if self._whole is None:
+            return self._read_files(item, window)
+        if item not in self._whole:
+            self._whole[item] = self._read_files(item, self.regions[item])
+        image, valid, indices = self._whole[item]
+        at = window.within(self.regions[item])
+        return image[:, *at], valid[at], None if indices is None else indices[at]
+
+    def _read_files(self, item: int, window: Window) -> Arrays:
+        image, valid = read(self._dataset(item), self.scenes[item], window)
+        image -= self._mean
+        image /= self._std
+        complete = bool(valid.all())
+        if not complete:
+            image[:, ~valid] = 0
         entry = self.items[item]
-        codes = read_codes(entry, window) if isinstance(entry, Pair) and self._lookup is not None else None
-        return values, valid, codes
+        if self._lookup is None or not isinstance(entry, Pair):
+            return image, valid, None
+        indices = self._lookup[read_codes(entry, window)]
+        if not complete:
+            indices[~valid] = 255
+        return image, valid, indices
 
     def _dataset(self, item: int) -> Any:
         """The scene's open file; each thread keeps the one it read last."""
@@ -186,18 +227,10 @@ def _lookup(codes: Sequence[int]) -> NDArray[np.uint8]:
     return table
 
 
-def _cut(values: Any, valid: Any, codes: Any, window: Window) -> tuple[Any, Any, Any]:
-    """A window of arrays that hold a whole scene: mirrored beyond its edge, and unlabelled there."""
-    from geounet.scene import reflected
-
-    height, width = valid.shape
-    rows = reflected(window.row, window.row_stop, height)[:, None]
-    cols = reflected(window.col, window.col_stop, width)
-    if codes is not None:
-        outside = np.ones((window.height, window.width), np.bool_)
-        outside[window.intersection(Window(0, 0, height, width)).within(window)] = False
-        codes = np.where(outside, np.uint8(255), codes[rows, cols])
-    return values[:, rows, cols], valid[rows, cols], codes
+def _copied(arrays: Arrays) -> Arrays:
+    """Arrays of their own, in one piece: a sample may be changed, and what is kept may not."""
+    image, valid, indices = arrays
+    return np.array(image), np.array(valid), None if indices is None else np.array(indices)
 
 
 class HaloGridGeoSampler(GeoSampler):  # type: ignore[misc]
@@ -222,35 +255,138 @@ class HaloGridGeoSampler(GeoSampler):  # type: ignore[misc]
 
 
 class RandomPatchGeoSampler(GeoSampler):  # type: ignore[misc]
-    """Random windows aligned to pixels; a scene is drawn in proportion to its area.
+    """Random windows aligned to pixels; a region is drawn in proportion to its area.
 
-    A scene smaller than the patch is drawn whole and continued by reflection.
+    A region smaller than the patch is drawn whole and continued by reflection. Which windows are drawn, and in which
+    order, is decided here, in the process that iterates: the number of a loader's workers changes nothing.
 
     Args:
         dataset: what is sampled.
         size: height and width of a patch, in pixels.
         length: patches an epoch.
         generator: source of randomness; the same state gives the same patches in the same order.
+        coverages: of the dataset's items; with them each patch has some valid and labelled pixel.
+        least: share of a patch's pixels within the region that must be valid and labelled.
+        shares: of class codes: the share of the patches that are drawn around a pixel of the class, where each of its
+            pixels is as likely as the other; what is left of 1 is drawn by area.
+
+    Raises:
+        LabelError: a class of `shares` has no pixel, the shares exceed 1, or (while iterating) no patch has so many
+            valid and labelled pixels.
     """
 
-    def __init__(self, dataset: SceneDataset, size: int, length: int, generator: Generator) -> None:
+    def __init__(
+        self,
+        dataset: SceneDataset,
+        size: int,
+        length: int,
+        generator: Generator,
+        *,
+        coverages: Sequence[Coverage] = (),
+        least: float = 0.0,
+        shares: Mapping[int, float] | None = None,
+    ) -> None:
         super().__init__(dataset)
         self.dataset, self.size, self.length, self.generator = dataset, size, length, generator
-        self.areas = torch.tensor([float(scene.extent.pixels) for scene in dataset.scenes])
+        self.coverages, self.least = tuple(coverages), least
+        self.areas = torch.tensor([float(region.pixels) for region in dataset.regions])
+        self.shares = dict(shares or {})
+        if sum(self.shares.values()) > 1 + _ROUNDING:
+            raise LabelError(f"the classes' shares of the patches have a sum of {sum(self.shares.values()):g}, above 1")
+        self._seats = {code: _Seats([cover.pixels({code}) for cover in self.coverages]) for code in self.shares}
+        missing = [code for code, seats in self._seats.items() if not seats.total]
+        if missing:
+            raise LabelError(f"no patch can be drawn for class {missing[0]}: it has no valid and labelled pixel")
+        self._all = _Seats([cover.pixels(cover.cells) for cover in self.coverages])
 
     def __iter__(self) -> Iterator[GeoSlice]:
         """Yield the slices of each patch."""
         for _ in range(self.length):
-            item = int(torch.multinomial(self.areas, 1, generator=self.generator))
-            scene = self.dataset.scenes[item]
-            row, col = self._start(scene.height), self._start(scene.width)
-            yield self.dataset.query(item, Window(row, col, self.size, self.size))
+            yield self.dataset.query(*self._patch())
 
-    def _start(self, length: int) -> int:
-        """A random first row or column, so that the patch lies within the scene where it fits."""
+    def _patch(self) -> tuple[int, Window]:
+        seats = self._class_drawn()
+        for number in range(_TRIES):
+            # Where labels are rare, trying anywhere would take for ever.
+            around = seats or (self._all if number >= _BLIND_TRIES else None)
+            item, window = self._anywhere() if around is None else self._around(around)
+            if self._good(item, window):
+                return item, window
+        raise LabelError(
+            f"{_TRIES} patches of {self.size} x {self.size} pixels had fewer than {self.least:.0%} valid and labelled "
+            f"pixels, in {self.dataset.scenes[0].label} for one; ask for a lower share, or for smaller patches"
+        )
+
+    def _class_drawn(self) -> _Seats | None:
+        """The pixels of the class that the next patch is for; None for no class."""
+        if not self.shares:
+            return None
+        left = self._random()
+        for code, share in self.shares.items():
+            left -= share
+            if left < 0:
+                return self._seats[code]
+        return None
+
+    def _good(self, item: int, window: Window) -> bool:
+        if not self.coverages:
+            return True
+        inside = window.intersection(self.dataset.regions[item])
+        return self.coverages[item].useful(window) >= max(1, self.least * inside.pixels)
+
+    def _anywhere(self) -> tuple[int, Window]:
+        item = int(torch.multinomial(self.areas, 1, generator=self.generator))
+        region = self.dataset.regions[item]
+        row, col = self._start(region.row, region.height), self._start(region.col, region.width)
+        return item, Window(row, col, self.size, self.size)
+
+    def _around(self, seats: _Seats) -> tuple[int, Window]:
+        """A patch that holds the cell of a random pixel."""
+        item, index = seats.at(self._random())
+        cell, region = self.coverages[item].window_of(index), self.dataset.regions[item]
+        row = self._start_with(cell.row, cell.row_stop, region.row, region.row_stop)
+        col = self._start_with(cell.col, cell.col_stop, region.col, region.col_stop)
+        return item, Window(row, col, self.size, self.size)
+
+    def _start_with(self, first: int, stop: int, low: int, high: int) -> int:
+        """A random start within the region, so that the patch holds what lies from `first` to `stop`."""
+        if high - low <= self.size:
+            return self._start(low, high - low)
+        return self._integer(max(low, stop - self.size), max(low, min(first, high - self.size)))
+
+    def _start(self, low: int, length: int) -> int:
+        """A random first row or column, so that the patch lies within the region where it fits."""
         if length <= self.size:
-            return -((self.size - length) // 2)
-        return int(torch.randint(length - self.size + 1, (1,), generator=self.generator))
+            return low - ((self.size - length) // 2)
+        return self._integer(low, low + length - self.size)
+
+    def _integer(self, low: int, high: int) -> int:
+        """Any of `low` to `high`, both among them."""
+        return low + int(torch.randint(max(1, high - low + 1), (1,), generator=self.generator))
+
+    def _random(self) -> float:
+        return float(torch.rand(1, generator=self.generator, dtype=torch.float64))
 
     def __len__(self) -> int:
         return self.length
+
+
+class _Seats:
+    """Cells drawn in proportion to the pixels that they hold.
+
+    Args:
+        pixels: of each item, the pixels in each of its cells.
+    """
+
+    def __init__(self, pixels: Sequence[NDArray[np.int64]]) -> None:
+        cells = [np.flatnonzero(each) for each in pixels]
+        self.items = np.repeat(np.arange(len(cells)), [each.size for each in cells])
+        self.cells = np.concatenate(cells) if cells else np.zeros(0, np.int64)
+        held = [each[at] for each, at in zip(pixels, cells, strict=True)]
+        self.upto = np.cumsum(np.concatenate([np.zeros(0, np.int64), *held]))
+        self.total = int(self.upto[-1]) if self.upto.size else 0
+
+    def at(self, share: float) -> tuple[int, int]:
+        """The item and the cell of the pixel that lies at a share, 0 to before 1, of all."""
+        index = int(np.searchsorted(self.upto, int(share * self.total), side="right"))
+        return int(self.items[index]), int(self.cells[index])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geounet.classes import NODATA, LandClass, classes_from_values
+from geounet.coverage import Coverage
 from geounet.errors import LabelError, SceneError
 from geounet.grid import Grid
 from geounet.labels import Pair, read_codes
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _STRIP = 1024
+_SAMPLE = 1_000_000
+_NORMAL_98 = 2.0537489
+"""The 98th percentile of the normal law, in standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,8 @@ class Statistics:
     """Moments and extremes of each band over valid pixels."""
     counts: NDArray[np.int64]
     """(256,) valid pixels of each label code; the last one counts the unlabelled."""
+    coverages: tuple[Coverage, ...] = ()
+    """Where each pair has valid and labelled pixels."""
 
 
 class _Moments:
@@ -62,8 +68,36 @@ class _Moments:
         return shift + offset, np.sqrt(np.maximum(0, self.second / self.count - offset**2))
 
 
-def collect(pairs: Sequence[Pair]) -> Statistics:
-    """Statistics of the pairs' images and labels.
+class _Sample:
+    """Pixels drawn at random from all that come by, each as likely as the other; all of them while they are few."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.random = size, np.random.default_rng(0)
+        self.keys, self.pixels = np.zeros(0), np.zeros((0, 0))
+
+    def add(self, pixels: NDArray[Any]) -> None:
+        """Pixels (bands, count); of all so far those with the smallest keys stay."""
+        keys = np.concatenate([self.keys, self.random.random(pixels.shape[1])])
+        held = self.pixels if self.pixels.size else np.zeros((len(pixels), 0))
+        kept = np.argpartition(keys, self.size - 1)[: self.size] if keys.size > self.size else np.arange(keys.size)
+        fresh = kept[kept >= self.keys.size]
+        self.pixels = np.concatenate([held[:, kept[kept < self.keys.size]], pixels[:, fresh - self.keys.size]], axis=1)
+        self.keys = np.concatenate([keys[kept[kept < self.keys.size]], keys[fresh]])
+
+    def centre_and_spread(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The median, and what lies between the 2nd and the 98th percentile in standard deviations of a normal law."""
+        low, middle, high = np.percentile(self.pixels, (2, 50, 98), axis=1)
+        return middle, (high - low) / (2 * _NORMAL_98)
+
+
+def collect(pairs: Sequence[Pair], *, robust: bool = False, known: Sequence[int] = ()) -> Statistics:
+    """Statistics of the pairs' images and labels, in one pass over their pixels.
+
+    Args:
+        pairs: images and labels.
+        robust: bands are normalised by median and percentiles (of a million pixels drawn at random, or of all where
+            there are fewer), which outliers do not move, and not by mean and standard deviation.
+        known: the codes that count as labelled in the coverages; all where there are none.
 
     Raises:
         SceneError: the images differ in their number of bands, or hold no valid pixel.
@@ -73,28 +107,46 @@ def collect(pairs: Sequence[Pair]) -> Statistics:
         few = min(pairs, key=lambda pair: len(pair.image.bands)).image.path
         raise SceneError(f"the images have {sorted(numbers)} bands, {few} the fewest; choose common ones with --bands")
     moments, counts = _Moments(numbers.pop()), np.zeros(256, np.int64)
-    for pair in pairs:
-        _add(pair, moments, counts)
+    sample = _Sample(_SAMPLE) if robust else None
+    coverages = tuple(_add(pair, moments, sample, counts, known) for pair in pairs)
     if not moments.count:
         raise SceneError(f"none of the {len(pairs)} images holds a valid pixel, {pairs[0].image.path} for one")
-    return Statistics(_bands(pairs[0], moments), counts)
+    return Statistics(_bands(pairs[0], moments, sample), counts, coverages)
 
 
-def _add(pair: Pair, moments: _Moments, counts: NDArray[np.int64]) -> None:
-    grid = Grid(pair.image.extent, _STRIP, _STRIP)
+def _add(
+    pair: Pair, moments: _Moments, sample: _Sample | None, counts: NDArray[np.int64], known: Sequence[int]
+) -> Coverage:
+    coverage = Coverage(pair.extent)
     with opened(pair.image) as dataset:
-        for tile in grid.tiles():
+        for tile in Grid(pair.extent, _STRIP, _STRIP).tiles():
             values, valid = read(dataset, pair.image, tile.core)
             moments.add(values[:, valid])
-            counts += np.bincount(read_codes(pair, tile.core)[valid], minlength=256)
+            if sample is not None:
+                sample.add(values[:, valid])
+            codes = read_codes(pair, tile.core)
+            counts += np.bincount(codes[valid], minlength=256)
+            codes[~valid if not known else ~valid | ~np.isin(codes, known)] = NODATA
+            coverage.add(tile.core, codes)
+    return coverage
 
 
-def _bands(pair: Pair, moments: _Moments) -> tuple[Band, ...]:
+def _bands(pair: Pair, moments: _Moments, sample: _Sample | None) -> tuple[Band, ...]:
     means, stds = moments.mean_and_std()
+    if sample is not None:
+        means, spread = sample.centre_and_spread()
+        # A band that is constant but for few pixels has no percentiles apart.
+        stds = np.where(spread > 0, spread, stds)
     bands = []
     for index, (name, number) in enumerate(zip(pair.image.band_names, pair.image.bands, strict=True)):
         if stds[index] == 0:
-            _log.warning("band %d (%s) is constant (%g) in all training images", number, name, means[index])
+            _log.warning(
+                "band %d (%s) is constant (%g) in all training images, %s for one",
+                number,
+                name,
+                means[index],
+                pair.image.label,
+            )
         std = float(stds[index]) or 1.0
         bands.append(
             Band(name, float(means[index]), std, float(moments.low[index]), float(moments.high[index]), number)
@@ -102,8 +154,13 @@ def _bands(pair: Pair, moments: _Moments) -> tuple[Band, ...]:
     return tuple(bands)
 
 
-def choose_classes(counts: NDArray[np.int64], table: Sequence[LandClass]) -> tuple[LandClass, ...]:
+def choose_classes(counts: NDArray[np.int64], table: Sequence[LandClass], where: str = "") -> tuple[LandClass, ...]:
     """The class table, or without one the values found.
+
+    Args:
+        counts: `(256,)` pixels of each label code.
+        table: the class table.
+        where: a label file that the error may name.
 
     Raises:
         LabelError: no labelled pixel, or fewer than two classes, are left.
@@ -112,8 +169,9 @@ def choose_classes(counts: NDArray[np.int64], table: Sequence[LandClass]) -> tup
     found = [item for item in classes if counts[item.value]]
     if len(classes) < 2 or not found:  # noqa: PLR2004
         values = np.flatnonzero(counts[:NODATA]).tolist()
+        named = f", {where} for one," if where else ""
         raise LabelError(
-            f"training needs labelled pixels and at least two classes; the labels hold the values {values}, "
+            f"training needs labelled pixels and at least two classes; the labels{named} hold the values {values}, "
             f"the class table {[item.value for item in classes]}"
         )
     for item in classes:

@@ -46,7 +46,8 @@ class ManyValues(click.Command):
     required=True,
     type=_PATH,
     metavar="L...",
-    help="Label rasters or polygon files, or folders of them; paired with images by name.",
+    help="Label rasters or polygon files; folders, patterns or lists (.txt) of them. They go with images by place and "
+    "time, without georeference by name.",
 )
 @options.option(
     "--val",
@@ -56,6 +57,16 @@ class ManyValues(click.Command):
     help="Validation images or folders; they choose the best epoch.",
 )
 @options.option("--val-labels", multiple=True, type=_PATH, metavar="L...", help="Their labels.")
+@options.option(
+    "--val-fraction",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Hold back this share of the images for validation: by place, so that nothing is on both sides.",
+)
+@options.option(
+    "--allow-overlap",
+    is_flag=True,
+    help="Go on where validation shares ground or pixels with training; it is refused otherwise.",
+)
 @options.out("Model file (.safetensors).")
 @options.bands
 @options.option(
@@ -73,7 +84,7 @@ class ManyValues(click.Command):
 @options.option(
     "--background",
     type=click.IntRange(0, 254),
-    help="Class value outside all label polygons; without it that ground is left out.",
+    help="Class value outside all label polygons and rasters; without it that ground is left out.",
 )
 @options.option("--arch", default="unet", show_default=True, help="Network: unet, or with an encoder any of smp's.")
 @options.option("--encoder", help="smp encoder such as resnet18; without it the classic UNet.")
@@ -111,6 +122,27 @@ class ManyValues(click.Command):
 @options.option(
     "--patches", type=click.IntRange(1), help="Patches an epoch; by default 128 to 512, by the images' area."
 )
+@options.option(
+    "--balance",
+    default="none",
+    show_default=True,
+    metavar="HOW",
+    help="Patches drawn for classes: none (by area), equal, sqrt (of their pixels), or shares such as 10=0.3,road=0.2.",
+)
+@options.option(
+    "--min-labelled",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of a patch that must be valid and labelled; 0: a pixel at least.",
+)
+@options.option(
+    "--normalization",
+    type=click.Choice(["moments", "percentiles"]),
+    default="moments",
+    show_default=True,
+    help="Mean and standard deviation of each band, or its median and 2nd to 98th percentile, which outliers leave.",
+)
 @options.option("--learning-rate", type=float, default=2e-3, show_default=True, help="Highest learning rate.")
 @options.option("--augment/--no-augment", default=True, show_default=True, help="Flip, rotate, scale and jitter.")
 @options.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, patches and augmentation.")
@@ -125,7 +157,7 @@ class ManyValues(click.Command):
 @options.overwrite
 @options.common
 def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
-    """Train a model on IMAGE files or folders and their labels.
+    """Train a model on IMAGE files, folders, patterns or lists (.txt) of them, and their labels.
 
     The model file of the best epoch on the validation images is kept; it holds all that prediction needs.
     """
@@ -135,6 +167,8 @@ def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> N
 
     if bool(given["val"]) != bool(given["val_labels"]):
         raise click.UsageError("--val and --val-labels go together")
+    if given["val"] and given["val_fraction"]:
+        raise click.UsageError("--val-fraction splits the images where none are given with --val; name one of the two")
     epochs = given["epochs"] or (_UNLIMITED if given["minutes"] else 100)
     how = {"bands": given["bands"], "label_field": given["label_field"], "all_touched": given["all_touched"]}
     how["background"] = 255 if given["background"] is None else given["background"]

@@ -53,8 +53,10 @@ def folders(tmp_path):
     for part, seeds in (("train", (1, 2)), ("val", (3,))):
         for seed in seeds:
             image, truth = discs(seed)
-            write(tmp_path / part / "images" / f"s{seed}.tif", image)
-            write(tmp_path / part / "labels" / f"s{seed}.tif", np.where(truth, 70, 10).astype(np.uint8)[None])
+            place = Affine(10, 0, 5e5, 0, -10, 5e6 if part == "train" else 5.1e6)
+            labels = np.where(truth, 70, 10).astype(np.uint8)[None]
+            write(tmp_path / part / "images" / f"s{seed}.tif", image, transform=place)
+            write(tmp_path / part / "labels" / f"s{seed}.tif", labels, transform=place)
     return tmp_path
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,11 +16,12 @@ from torch.utils.data import DataLoader
 from torchgeo.datasets import stack_samples
 from torchgeo.samplers import GridGeoSampler, RandomGeoSampler
 
-from geounet.errors import SceneError
+from geounet.errors import LabelError, SceneError
 from geounet.grid import Grid, Tile, Window
 from geounet.pairing import pair_labels
 from geounet.sampling import HaloGridGeoSampler, RandomPatchGeoSampler, SceneDataset
 from geounet.scene import load_scene
+from geounet.statistics import collect
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
 SOUTH_UP = Affine(10, 0, 480_000, 0, 10, 5_429_000)
@@ -255,3 +257,114 @@ def test_scenes_are_drawn_in_proportion_to_their_area(tmp_path, write_scene):
     drawn_items = [item for item, _window in patches(SceneDataset([small, large], (0,), (1,)), 4, 400, 0)]
     # Three in four, with a standard deviation of 2.2 %.
     assert 0.66 < np.mean(drawn_items) < 0.84
+
+
+# --- regions, classes and nodata ---------------------------------------------------------------------------------
+
+
+@given(name=st.sampled_from(list(PLACES)), window=windows, keep=st.booleans())
+def test_a_region_is_continued_by_its_own_reflection(places, name, window, keep):
+    """Nothing of what lies beyond the region comes into a sample: that may be another part of a split."""
+    place, region = places[name], Window(3, 5, 14, 19)
+    pair = replace(place.pair, region=region)
+    whole = Window(0, 0, HEIGHT, WIDTH)
+    image, valid, mask = expected_sample(place, whole)
+    rows, cols = region.within(whole)
+    far = 120
+    padded = np.pad(image[:, rows, cols], ((0, 0), (far, far), (far, far)), mode="reflect")
+    at = tuple(slice(a - b + far, a - b + far + n) for a, b, n in zip(
+        (window.row, window.col), (region.row, region.col), (window.height, window.width), strict=True
+    ))  # fmt: skip
+    dataset = SceneDataset([pair, place.pair], MEAN, STD, CODES, keep=keep)
+    sample = dataset[dataset.query(0, window)]
+    np.testing.assert_allclose(sample["image"].numpy(), padded[:, *at], atol=1e-6)
+    np.testing.assert_array_equal(sample["valid"].numpy(), np.pad(valid[rows, cols], far, mode="reflect")[at])
+    np.testing.assert_array_equal(sample["mask"].numpy(), np.pad(mask[rows, cols], far, constant_values=255)[at])
+
+
+@pytest.fixture(scope="module")
+def rare(tmp_path_factory, write_scene):
+    """Two scenes: class 10 nearly everywhere in the first, class 70 in one corner; nothing in the west."""
+    folder, pairs = tmp_path_factory.mktemp("rare"), []
+    for number in range(2):
+        array = drawn(number, 120, 160)
+        array[:, :, :40] = 65535
+        codes = np.full((120, 160), 10 if number == 0 else 255, np.uint8)
+        codes[:60, 100:] = 255
+        codes[100:104, 150:153] = 70 if number else codes[100, 150]
+        where = {"transform": NORTH_UP @ Affine.translation(900 * number, 0)}
+        image = write_scene(folder / f"{number}.tif", array, nodata=65535, **where)
+        pairs += pair_labels([image], [write_scene(folder / f"{number}_label.tif", codes, **where)])
+    statistics = collect(pairs)
+    return SceneDataset(pairs, MEAN, STD, CODES), statistics.coverages
+
+
+def masks(rare, seed=0, length=60, size=24, **how):
+    dataset, coverages = rare
+    sampler = RandomPatchGeoSampler(
+        dataset, size, length, torch.Generator().manual_seed(seed), coverages=coverages, **how
+    )
+    return torch.stack([dataset[query]["mask"] for query in sampler])
+
+
+@pytest.mark.parametrize("least", [0.0, 0.3, 1.0])
+def test_a_patch_has_the_valid_and_labelled_share_that_was_asked_for(rare, least):
+    shares = (masks(rare, least=least) != 255).float().mean(dim=(1, 2))
+    assert float(shares.min()) >= max(least, 1 / 24**2)
+
+
+def test_a_share_that_no_patch_has_is_refused(rare, tmp_path, write_scene):
+    image = write_scene(tmp_path / "i.tif", drawn(0))
+    label = write_scene(tmp_path / "l.tif", np.where(np.eye(HEIGHT, WIDTH), 10, 255).astype(np.uint8))
+    pairs = pair_labels([image], [label])
+    with pytest.raises(LabelError, match=r"fewer than 50% valid and labelled pixels, in .*i\.tif"):
+        masks((SceneDataset(pairs, MEAN, STD, CODES), collect(pairs).coverages), size=8, least=0.5)
+
+
+def test_a_rare_class_is_drawn_as_often_as_asked(rare):
+    """Twelve pixels of class 70 in some 24,000: in half of the patches where half is asked for, else in hardly any."""
+    index = CODES.index(70)
+    plain = (masks(rare, length=200) == index).any(dim=(1, 2)).float().mean()
+    asked = (masks(rare, length=200, shares={70: 0.5}) == index).any(dim=(1, 2)).float().mean()
+    assert plain < 0.1
+    # A half, with a standard deviation of 3.5 %, and those that are drawn by area.
+    assert 0.39 < asked < 0.64
+    assert (masks(rare, length=30, shares={70: 0.5, 10: 0.5}) == index).any(dim=(1, 2)).float().mean() < 1
+
+
+def test_each_pixel_of_a_class_is_as_likely_to_be_drawn(tmp_path, write_scene):
+    """Two fields of a class, one three times as large: patches go to it three times as often."""
+    codes = np.full((40, 400), 70, np.uint8)
+    codes[:, 0:16], codes[:, 320:368] = 10, 10
+    image = write_scene(tmp_path / "i.tif", drawn(0, 40, 400))
+    pairs = pair_labels([image], [write_scene(tmp_path / "l.tif", codes)])
+    dataset = SceneDataset(pairs, MEAN, STD, CODES)
+    sampler = RandomPatchGeoSampler(
+        dataset, 16, 400, torch.Generator().manual_seed(0), coverages=collect(pairs).coverages, shares={10: 1.0}
+    )
+    right = [dataset.locate(query)[1].col > 200 for query in sampler]
+    # Three in four, with a standard deviation of 2.2 %.
+    assert 0.66 < np.mean(right) < 0.84
+
+
+def test_class_shares_that_cannot_be_met_are_refused(rare):
+    with pytest.raises(LabelError, match="class 0: it has no valid and labelled pixel"):
+        masks(rare, shares={0: 0.2})
+    with pytest.raises(LabelError, match=r"sum of 1\.1, above 1"):
+        masks(rare, shares={10: 0.6, 70: 0.5})
+
+
+def test_worker_processes_change_neither_patches_nor_their_order(rare):
+    dataset, coverages = rare
+    batches = []
+    for workers in (0, 1, 2):
+        sampler = RandomPatchGeoSampler(
+            dataset, 16, 12, torch.Generator().manual_seed(5), coverages=coverages, least=0.03, shares={70: 0.3}
+        )
+        loader = DataLoader(dataset, batch_size=3, sampler=sampler, num_workers=workers)
+        batches.append([batch for _epoch in range(2) for batch in loader])
+    assert len(batches[0]) == 8
+    for other in batches[1:]:
+        for one, two in zip(batches[0], other, strict=True):
+            assert all(torch.equal(one[key], two[key]) for key in ("image", "mask", "valid"))
+    assert not torch.equal(batches[0][0]["image"], batches[0][4]["image"])

@@ -151,3 +151,42 @@ def test_labels_off_the_images_ground_do_not_count(tmp_path, write_scene):
     label = write_scene(tmp_path / "label.tif", np.full((2, 3), 7, np.uint8), transform=moved)
     counts = collect(pair_labels([image], [label])).counts
     assert (counts[7], counts[255]) == (4, 2)
+
+
+def test_percentiles_are_those_of_all_valid_pixels_and_outliers_do_not_move_them(tmp_path, write_scene):
+    random = np.random.default_rng(0)
+    array = random.normal(500, 30, (2, 60, 70)).astype(np.float32)
+    array[:, 20, :] = np.nan
+    array[0, 40, :9] = 1e9
+    pair = pair_labels(
+        [write_scene(tmp_path / "i.tif", array)], [write_scene(tmp_path / "l.tif", np.zeros((60, 70), np.uint8))]
+    )
+    valid = array[:, np.isfinite(array[0])]
+    low, middle, high = np.percentile(valid, (2, 50, 98), axis=1)
+    bands = collect(pair, robust=True).bands
+    assert [band.mean for band in bands] == pytest.approx(middle, rel=1e-6)
+    assert [band.std for band in bands] == pytest.approx((high - low) / 2 / 2.0537, rel=1e-4)
+    assert bands[0].std == pytest.approx(30, rel=0.1)
+    assert collect(pair).bands[0].std > 1e6
+
+
+def test_percentiles_of_many_pixels_are_near_those_of_all(monkeypatch, tmp_path, write_scene):
+    monkeypatch.setattr(statistics, "_SAMPLE", 4000)
+    monkeypatch.setattr(statistics, "_STRIP", 50)
+    array = np.sort(np.random.default_rng(0).gamma(2, 100, 40_000)).reshape(200, 200).astype(np.float32)
+    pair = pair_labels(
+        [write_scene(tmp_path / "i.tif", array)], [write_scene(tmp_path / "l.tif", np.zeros((200, 200), np.uint8))]
+    )
+    (band,) = collect(pair, robust=True).bands
+    low, middle, high = np.percentile(array, (2, 50, 98))
+    assert band.mean == pytest.approx(middle, rel=0.05)
+    assert band.std == pytest.approx((high - low) / 2 / 2.0537, rel=0.05)
+
+
+def test_a_band_constant_but_for_few_pixels_keeps_a_spread(tmp_path, write_scene):
+    array = np.zeros((60, 70), np.uint8)
+    array[3, 4] = 9
+    pair = pair_labels(
+        [write_scene(tmp_path / "i.tif", array)], [write_scene(tmp_path / "l.tif", np.zeros((60, 70), np.uint8))]
+    )
+    assert collect(pair, robust=True).bands[0].std == pytest.approx(array.std())

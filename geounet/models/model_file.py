@@ -32,9 +32,9 @@ class Band:
     name: str
     """As the training scenes name it."""
     mean: float
-    """Mean of its valid training pixels, in the unit of the scaled values."""
+    """What is subtracted: mean (or median) of its valid training pixels, in the unit of the scaled values."""
     std: float
-    """Standard deviation of its valid training pixels; above 0."""
+    """By what is divided then: their standard deviation, or what percentiles give for it; above 0."""
     minimum: float
     """Smallest valid training value."""
     maximum: float
@@ -65,6 +65,8 @@ class ModelCard:
     """Total stride of the network."""
     resolution_tolerance: float = 0.25
     """Relative deviation from the resolution that is accepted."""
+    normalization: str = "moments"
+    """`moments` (mean and standard deviation) or `percentiles` (median, 2nd to 98th percentile)."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """Metrics on the validation scenes at the best epoch."""
     versions: Mapping[str, str] = field(default_factory=dict)
