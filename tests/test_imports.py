@@ -17,9 +17,9 @@ MODULES = {
 # Lowest first; a module imports from lower layers only. `models` is one: its modules may import each other.
 LAYERS = {
     "errors": {"errors"},
-    "values": {"classes", "compiling", "devices", "ellipsoid", "grid", "outputs", "remote", "scores"},
+    "values": {"classes", "compiling", "devices", "ellipsoid", "grid", "outputs", "remote", "scores", "seeds"},
     "metrics": {"area_estimation", "boundary_metrics", "object_metrics", "pixel_metrics", "seam_quality"},
-    "kernels": {"arcs", "basins", "bends", "burning", "morphology", "pieces", "scratch", "tracing"},
+    "kernels": {"arcs", "basins", "bends", "boundary_weights", "burning", "morphology", "pieces", "scratch", "tracing"},
     "graphs": {"merging"},
     "rules over seams": {"holes", "sieve"},
     "outlines": {"rings"},
@@ -35,10 +35,11 @@ LAYERS = {
     "what feeds and runs networks": {"blending", "runtimes", "sampling", "symmetry"},
     "steps": {
         "augment", "clean", "cluster", "cog", "compatibility", "components", "evaluation", "ground", "inference",
-        "measures", "polygons", "probe", "report", "statistics", "tile_store", "touching", "training",
+        "loading", "measures", "polygons", "probe", "report", "statistics", "tile_store", "touching", "training",
         "vector_io", "zonal",
     },
     "training data": {"training_data"},
+    "what training leaves": {"training_log", "training_state"},
     "integers": {"quantization"},
     "choices and class rasters": {
         "attributes", "class_raster", "sample_evaluation", "simplify", "stitching", "tuning",

@@ -19,10 +19,12 @@ from geounet.learn import Recipe, Source, train
 from geounet.models.losses import cross_entropy
 from geounet.models.model_file import load_model, read_card
 from geounet.predict import predict
-from geounet.training import EpochResult, Schedule, class_iou, confusion, fit, validate
+from geounet.training import EpochResult, Schedule, Training, class_iou, confusion, validate
 
 CLASSES = (LandClass(10, "dark", "#000080"), LandClass(70, "bright", "#f0e442"))
 TINY = Recipe(depth=2, width=8, patch_size=32, batch_size=4, patches=32, precision="fp32", encoder=None)
+
+CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 
 
 def write(path, array, *, crs="EPSG:32633", transform=None, nodata=None):
@@ -73,11 +75,11 @@ def test_training_learns_and_the_model_file_predicts(folders):
         recipe=TINY,
         schedule=Schedule(8, learning_rate=5e-3),
         validation=source(folders / "val"),
-        report=lambda result, best: results.append((result, best)),
+        report=results.append,
     )
     assert [item.value for item in card.classes] == [10, 70]
-    assert card.metrics["mean_iou"] == max(result.mean_iou for result, _ in results) > 0.8
-    assert results[0][0].mean_iou < card.metrics["mean_iou"]
+    assert card.metrics["mean_iou"] == max(result.mean_iou for result in results) > 0.8
+    assert results[0].mean_iou < card.metrics["mean_iou"]
     scene = folders / "val" / "images" / "s3.tif"
     predict(scene, folders / "m.safetensors", folders / "c.tif")
     with rasterio.open(folders / "c.tif") as raster, rasterio.open(folders / "val" / "labels" / "s3.tif") as labels:
@@ -141,7 +143,7 @@ def test_the_time_budget_ends_training(folders):
     recipe = Recipe(depth=1, width=4, patch_size=16, batch_size=2, patches=10_000)
     train(
         source(folders / "train"), folders / "m.safetensors", recipe=recipe, schedule=Schedule(1000, minutes=0.02),
-        report=lambda result, _best: results.append(result),
+        report=results.append,
     )  # fmt: skip
     assert len(results) == 1
     assert results[0].progress == 1.0
@@ -208,7 +210,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence():
     network = torch.nn.Conv2d(1, 2, 1)
     batch = {"image": torch.full((1, 1, 4, 4), math.nan), "mask": torch.zeros(1, 4, 4, dtype=torch.int64)}
     with pytest.raises(ModelError, match="loss became nan"):
-        list(fit(network, [batch], None, cross_entropy, Schedule(1), device=torch.device("cpu"), dtype=torch.float32))
+        list(Training(network, cross_entropy, Schedule(1), **CPU).epochs(lambda _epoch: [batch]))
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing():
@@ -236,7 +238,7 @@ def test_validation_counts_the_core_alone():
         "mask": torch.zeros(1, 8, 8, dtype=torch.int64),
         "core": (slice(2, 6), slice(3, 5)),
     }
-    matrix = validate(torch.nn.Conv2d(1, 2, 1), [batch], device=torch.device("cpu"), dtype=torch.float32)
+    matrix, _loss = validate(torch.nn.Conv2d(1, 2, 1), [batch], **CPU)
     assert int(matrix.sum()) == 8
 
 
