@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import platform
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -27,19 +27,25 @@ from geounet.models.receptive_field import probe_receptive_field
 from geounet.outputs import check_output
 from geounet.pairing import list_rasters, pair_labels
 from geounet.placement import pixel_size
+from geounet.review import heard_warnings, look_back
+from geounet.sample_sheet import write_sample_sheet
 from geounet.sampling import HaloGridGeoSampler, RandomPatchGeoSampler, SceneDataset
 from geounet.statistics import choose_classes, class_weights, collect
 from geounet.training import EpochResult, Schedule, Training
 from geounet.training_data import check_leaks, class_shares, label_of, split_pairs, teaching, tell_absent, tell_alpha
 from geounet.training_log import TensorBoardLog, log_path, write_log
+from geounet.training_page import write_training_page
 from geounet.training_state import restore_state, save_state, state_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from geounet.classes import LandClass
     from geounet.labels import Pair
+    from geounet.models.model_file import Band
     from geounet.statistics import Statistics
 
     Report = Callable[[EpochResult], None]
@@ -48,6 +54,8 @@ _log = logging.getLogger(__name__)
 _KEEP_BYTES = 2**30
 _VALIDATION_CORE = 512
 _VALIDATION_HALO = 64
+_LARGEST_VIEW = 256
+_SHOWN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +102,8 @@ class Recipe:
     """Share of the images' pixels that is held back, by place, and chooses the best epoch."""
     allow_overlap: bool = False
     """Whether validation may share ground or pixels with training."""
-    augment: bool = True
-    """Whether patches are flipped, rotated, scaled and jittered."""
+    augment: Augment | None = field(default_factory=Augment)
+    """How patches are flipped, rotated, scaled and changed in their values; None leaves them as they are."""
     loader_workers: int | None = None
     """Processes that make batches ready; None for none on a CPU, up to 8 beside a GPU. The result is the same."""
     device: str = "auto"
@@ -148,6 +156,7 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     tensorboard: Path | None = None,
+    page: Path | None = None,
     report: Report = lambda _result: None,
 ) -> ModelCard:
     """Train a network and write the model file of its best epoch (the last one without validation).
@@ -167,6 +176,8 @@ def train(
         resume: whether to go on from the state of the same training, if there is one; on a CPU, and without a time
             budget, the model file then has the bits that an uninterrupted training gives it.
         tensorboard: folder for TensorBoard's events; None for none.
+        page: where the report goes, an HTML file (see :mod:`geounet.training_page`); None for none. It is written at
+            the end, and when the training breaks off after an epoch.
         report: called after each epoch.
 
     Raises:
@@ -175,11 +186,10 @@ def train(
     going_on = _check_model_file(out, overwrite, resume)
     _check_schedule(schedule, recipe, validated=validation is not None or recipe.val_fraction is not None)
     device = pick_device(recipe.device)
-    pairs, checks = _sides(source, validation, classes, recipe)
-    statistics = collect(pairs, robust=recipe.normalization == "percentiles", known=[item.value for item in classes])
-    table = choose_classes(statistics.counts, classes, label_of(pairs[0]))
-    pairs, statistics = teaching(pairs, statistics)
-    tell_absent(checks, table)
+    if page is not None:
+        check_output(page, overwrite=overwrite or going_on)
+    with heard_warnings() as notes:
+        pairs, checks, statistics, table = _gathered(source, validation, classes, recipe)
     torch.manual_seed(recipe.seed)
     network, card = _start(pairs, statistics, table, recipe, command)
     training = Training(
@@ -194,9 +204,11 @@ def train(
     request = _request(recipe, schedule, statistics, table, checks)
     if going_on:
         restore_state(state_path(out), training, request)
-    batches = _training_batches(_dataset(pairs, card), recipe, statistics, table, device)
-    tiles = _ValidationBatches(_dataset(checks, card), card.stride) if checks else None
-    with _events(tensorboard, table) as add_event:
+    batches = _training_batches(_dataset(pairs, card.bands, table), recipe, statistics, table, device)
+    tiles = _ValidationBatches(_dataset(checks, card.bands, table), card.stride) if checks else None
+    with _events(tensorboard, table) as add_event, ExitStack() as after:
+        if page is not None:
+            after.callback(_write_report, page, out, training, (pairs, checks), statistics, recipe, notes)
         for result in training.epochs(batches, tiles):
             if result.best:
                 save_model(out, training.model, replace(card, metrics=_metrics(result, table)))
@@ -206,6 +218,90 @@ def train(
             report(result)
     state_path(out).unlink()
     return read_card(out)
+
+
+def _write_report(
+    page: Path,
+    model: Path,
+    training: Training,
+    pairs: tuple[Sequence[Pair], Sequence[Pair]],
+    statistics: Statistics,
+    recipe: Recipe,
+    notes: Sequence[str],
+) -> None:
+    if not training.history or not model.exists():
+        return
+    facts = {
+        "Loss": f"{recipe.loss}, class weights {recipe.class_weights}",
+        "Patches": f"{recipe.patch_size} px, {recipe.batch_size} a batch",
+        "Arithmetic": f"{str(training.dtype).removeprefix('torch.')} on {training.device}, seed {recipe.seed}",
+    }
+    review = look_back(
+        model,
+        training.history,
+        *pairs,
+        statistics.counts,
+        device=training.device,
+        dtype=training.dtype,
+        size=min(recipe.patch_size, _LARGEST_VIEW),
+        facts=facts,
+        notes=notes,
+    )
+    write_training_page(review, page)
+
+
+def show_samples(
+    source: Source,
+    out: Path,
+    *,
+    recipe: Recipe,
+    validation: Source | None = None,
+    classes: Sequence[LandClass] = (),
+    overwrite: bool = False,
+) -> int:
+    """Write a picture of the first patches that a training would learn from, as the network would get them.
+
+    Args:
+        source: training images and labels.
+        out: the PNG.
+        recipe: how patches are drawn, normalised and augmented.
+        validation: what the training images must not meet.
+        classes: the class table; without one the values found in the labels.
+        overwrite: whether a picture that is there is replaced.
+
+    Returns:
+        How many patches it shows.
+
+    Raises:
+        GeounetError: as :func:`train`.
+    """
+    check_output(out, overwrite)
+    pairs, _checks, statistics, table = _gathered(source, validation, classes, recipe)
+    dataset = _dataset(pairs, statistics.bands, table)
+    batches = _training_batches(dataset, recipe, statistics, table, torch.device("cpu"))(1)
+    images, labels = _first(batches, _SHOWN)
+    how = "augmented" if recipe.augment else "not augmented"
+    write_sample_sheet(
+        images,
+        labels,
+        out,
+        band_names=[band.name for band in statistics.bands],
+        classes=table,
+        title=f"The first {len(images)} patches of {recipe.patch_size} px that the network sees, {how}",
+    )
+    return len(images)
+
+
+def _first(batches: Iterable[dict[str, Any]], count: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Images and labels of so many patches, or of an epoch if it has fewer."""
+    images: list[NDArray[Any]] = []
+    labels: list[NDArray[Any]] = []
+    for batch in batches:
+        images += [*batch["image"].numpy()]
+        labels += [*batch["mask"].numpy()]
+        if len(images) >= count:
+            break
+    return np.stack(images[:count]), np.stack(labels[:count])
 
 
 def _check_model_file(out: Path, overwrite: bool, resume: bool) -> bool:
@@ -263,6 +359,18 @@ def _events(folder: Path | None, classes: Sequence[LandClass]) -> Iterator[Calla
         log.close()
 
 
+def _gathered(
+    source: Source, validation: Source | None, classes: Sequence[LandClass], recipe: Recipe
+) -> tuple[tuple[Pair, ...], tuple[Pair, ...], Statistics, tuple[LandClass, ...]]:
+    """Training pairs, validation pairs, what the former hold, and the classes."""
+    pairs, checks = _sides(source, validation, classes, recipe)
+    statistics = collect(pairs, robust=recipe.normalization == "percentiles", known=[item.value for item in classes])
+    table = choose_classes(statistics.counts, classes, label_of(pairs[0]))
+    pairs, statistics = teaching(pairs, statistics)
+    tell_absent(checks, table)
+    return pairs, checks, statistics, table
+
+
 def _sides(
     source: Source, validation: Source | None, classes: Sequence[LandClass], recipe: Recipe
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
@@ -314,13 +422,13 @@ def _start(
     return network, card
 
 
-def _dataset(pairs: Sequence[Pair], card: ModelCard) -> SceneDataset:
+def _dataset(pairs: Sequence[Pair], bands: Sequence[Band], classes: Sequence[LandClass]) -> SceneDataset:
     size = sum(pair.extent.pixels * (4 * len(pair.image.bands) + 2) for pair in pairs)
     return SceneDataset(
         pairs,
-        [band.mean for band in card.bands],
-        [band.std for band in card.bands],
-        [item.value for item in card.classes],
+        [band.mean for band in bands],
+        [band.std for band in bands],
+        [item.value for item in classes],
         keep=size <= _KEEP_BYTES,
     )
 
@@ -352,7 +460,7 @@ def _training_batches(
         generator,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
-        augment=Augment() if recipe.augment else None,
+        augment=recipe.augment,
         weigh=gaps if recipe.boundary_weight else None,
         workers=loading_workers(device) if recipe.loader_workers is None else recipe.loader_workers,
     )

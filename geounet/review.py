@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import logging
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +16,14 @@ from geounet.devices import autocast
 from geounet.footprints import footprint
 from geounet.grid import Grid, round_up
 from geounet.models.losses import IGNORE_INDEX
+from geounet.models.model_file import load_model
 from geounet.pixel_metrics import Evaluation, confusion
 from geounet.report import color_bands, stretch
 from geounet.sampling import HaloGridGeoSampler, SceneDataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import shapely
     from numpy.typing import NDArray
@@ -97,6 +101,78 @@ class Review:
         if epoch is None or epoch.matrix is None:
             return None
         return Evaluation(self.card.classes, epoch.matrix.cpu().numpy())
+
+
+def look_back(
+    model: Path,
+    history: Sequence[EpochResult],
+    training: Sequence[Pair],
+    validation: Sequence[Pair],
+    counts: NDArray[np.int64],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    size: int = 256,
+    facts: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+) -> Review:
+    """Review the training of a model file; its network is run once more over the validation pairs.
+
+    Args:
+        model: the model file.
+        history: all epochs in order.
+        training: pairs that were trained on.
+        validation: pairs that chose the epoch; perhaps none.
+        counts: (256,) valid training pixels of each label code, the last one unlabelled.
+        device: where to run the network.
+        dtype: arithmetic of the forward pass.
+        size: height and width of the patches that are shown, in pixels.
+        facts: what else is to be told, each under its name.
+        notes: sentences that a reader should not overlook.
+
+    Raises:
+        GeounetError: the model file or an image cannot be read.
+    """
+    network, card = load_model(model)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    worst, best = extremes(network, card, validation, device=device, dtype=dtype, size=size)
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    told = {
+        "Network": f"{_network(card)}, {weights / 1e6:.2f} million weights, {len(card.bands)} bands",
+        "Training": _amount(training),
+        "Validation": _amount(validation),
+    }
+    places = footprints_of("training", training), footprints_of("validation", validation)
+    return Review(str(model), card, tuple(history), counts, places, worst, best, told | dict(facts or {}), tuple(notes))
+
+
+def _network(card: ModelCard) -> str:
+    built = card.architecture
+    return (
+        f"{built.arch} with {built.encoder}" if built.encoder else f"UNet of depth {built.depth}, width {built.width}"
+    )
+
+
+def _amount(pairs: Sequence[Pair]) -> str:
+    images, pixels = len({pair.image.path for pair in pairs}), sum(pair.extent.pixels for pair in pairs)
+    return f"{pixels / 1e6:,.2f} Mpx of {images} images" if pairs else "none"
+
+
+@contextmanager
+def heard_warnings() -> Iterator[list[str]]:
+    """The sentences that geounet warns with meanwhile, each once, for the notes of a review."""
+    heard: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.extend({record.getMessage()} - set(heard))
+
+    listener, log = Listener(logging.WARNING), logging.getLogger("geounet")
+    log.addHandler(listener)
+    try:
+        yield heard
+    finally:
+        log.removeHandler(listener)
 
 
 def footprints_of(name: str, pairs: Sequence[Pair]) -> Footprints:

@@ -215,7 +215,7 @@ class ManyValues(click.Command):
     show_default=True,
     help="Decay of the weights' moving average, such as 0.99, which is then validated and kept; 0 for none.",
 )
-@options.option("--augment/--no-augment", default=True, show_default=True, help="Flip, rotate, scale and jitter.")
+@options.augmentation
 @options.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, patches and augmentation.")
 @options.option(
     "--loader-workers",
@@ -234,16 +234,24 @@ class ManyValues(click.Command):
 @options.option(
     "--resume", is_flag=True, help="Go on where the same training was interrupted; from the start where none was."
 )
+@options.option("--report", type=_PATH, metavar="HTML", help="Where the report goes; MODEL.html by default.")
+@options.option("--no-report", is_flag=True, help="Write no report.")
+@options.option(
+    "--show-samples",
+    type=_PATH,
+    metavar="PNG",
+    help="Only write a picture of the first patches as the network would get them, and train nothing.",
+)
 @options.overwrite
 @options.common
 def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
     """Train a model on IMAGE files, folders, patterns or lists (.txt) of them, and their labels.
 
     The model file of the best epoch on the validation images is kept; it holds all that prediction needs. Ctrl-C leaves
-    the best one so far.
+    the best one so far. Beside it is a report of the training as an HTML page.
     """
     from geounet.classes import read_classes
-    from geounet.learn import Recipe, Source, train
+    from geounet.learn import Recipe, Source, show_samples, train
     from geounet.training import Schedule
 
     if bool(given["val"]) != bool(given["val_labels"]):
@@ -253,22 +261,37 @@ def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> N
     given["epochs"] = given["epochs"] or (_UNLIMITED if given["minutes"] else 100)
     how = {"bands": given["bands"], "label_field": given["label_field"], "all_touched": given["all_touched"]}
     how["background"] = 255 if given["background"] is None else given["background"]
+    source = Source(images, given["labels"], **how)
+    recipe = Recipe(**{name: given[name] for name in Recipe.__slots__})
+    validation = Source(given["val"], given["val_labels"], **how) if given["val"] else None
+    classes = read_classes(given["class_file"]) if given["class_file"] else ()
+    if given["show_samples"]:
+        picture, overwrite = given["show_samples"], given["overwrite"]
+        shown = show_samples(
+            source, picture, recipe=recipe, validation=validation, classes=classes, overwrite=overwrite
+        )
+        click.echo(f"{picture}: {shown} patches; without --show-samples the same command trains on them", err=True)
+        return
+    page = None if given["no_report"] else given["report"] or out.with_suffix(".html")
     with _kept_if_interrupted(out):
         card = train(
-            Source(images, given["labels"], **how),
+            source,
             out,
-            recipe=Recipe(**{name: given[name] for name in Recipe.__slots__}),
+            recipe=recipe,
             schedule=Schedule(**{name: given[name] for name in Schedule.__slots__}),
-            validation=Source(given["val"], given["val_labels"], **how) if given["val"] else None,
-            classes=read_classes(given["class_file"]) if given["class_file"] else (),
+            validation=validation,
+            classes=classes,
             command=" ".join(["geounet", *sys.argv[1:]]),
             overwrite=given["overwrite"],
             resume=given["resume"],
             tensorboard=given["tensorboard"],
+            page=page,
             report=_silent if quiet else _show,
         )
     if not quiet:
         click.echo(f"{out}: {_score(card.metrics)}", err=True)
+        if page is not None:
+            click.echo(f"{page}: the report", err=True)
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def test_across_the_antimeridian_it_is_in_two_parts(tmp_path, write_scene):
     assert 0 < west.bounds[2] - west.bounds[0] < 2
     assert 0 < east.bounds[2] - east.bounds[0] < 2
     assert all(part.exterior.is_ccw and part.is_valid for part in (west, east))
-    assert len(shapely.get_parts(footprint(scene, Window(0, 30, 5, 5)))) == 1
+    assert len(shapely.get_parts(footprint(scene, Window(0, 35, 5, 5)))) == 1
 
 
 def test_without_a_place_there_is_none(tmp_path, write_scene):

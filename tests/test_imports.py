@@ -49,12 +49,13 @@ LAYERS = {
     "what is read of a raster": {"strips"},
     "plans": {"plan"},
     "provenance": {"provenance"},
-    "orchestration": {"arrays", "chips", "describe", "learn", "predict", "rasterize", "vectorize"},
+    "orchestration": {"arrays", "chips", "describe", "predict", "rasterize", "vectorize"},
     "the sentence": {"segment"},
     "what a prediction is worth": {"assessment"},
     "a training looked back on": {"review"},
     "what pages are made of": {"charts", "markup"},
     "pages": {"evaluation_page", "training_page"},
+    "training from files": {"learn"},
 }  # fmt: skip
 RANK = {module: rank for rank, modules in enumerate(LAYERS.values()) for module in modules}
 EXCEPTIONS = {
