@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 WGS84 = CRS.from_epsg(4326)
 """Longitude and latitude in degrees, as GeoJSON and STAC want them."""
 _AROUND = 360.0
+_NEARLY = 1e-4
+"""Of the extent: what an edge may be off where it is drawn with fewer points."""
 
 
 def footprint(scene: Scene, window: Window | None = None) -> shapely.Polygon | shapely.MultiPolygon | None:
@@ -40,6 +42,8 @@ def footprint(scene: Scene, window: Window | None = None) -> shapely.Polygon | s
     outline = outline_of(part, WGS84)
     if outline.is_empty:
         return None
+    west, south, east, north = outline.bounds
+    outline = outline.simplify(_NEARLY * max(east - west, north - south))
     points = shapely.get_coordinates(outline)
     return _cut(points) if _crosses(points) else orient(outline)
 

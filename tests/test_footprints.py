@@ -52,3 +52,12 @@ def test_without_a_place_there_is_none(tmp_path, write_scene):
     assert footprint(scene_at(write_scene, tmp_path / "q.tif"), Window(0, 0, 0, 5)) is None
     beyond = Affine(10, 0, 1e12, 0, -10, 1e12)
     assert footprint(scene_at(write_scene, tmp_path / "r.tif", transform=beyond)) is None
+
+
+def test_a_small_footprint_needs_only_its_corners_and_a_large_one_follows_its_edges(tmp_path, write_scene):
+    """Of 300 m and of 1200 km: an edge of the latter leaves the straight line between its corners by many pixels."""
+    small = footprint(scene_at(write_scene, tmp_path / "s.tif"))
+    assert len(small.exterior.coords) == 5
+    wide = Affine(30_000, 0, 400_000, 0, -30_000, 7_000_000)
+    large = footprint(scene_at(write_scene, tmp_path / "l.tif", transform=wide))
+    assert len(large.exterior.coords) > 12
