@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geounet.classes import LandClass
+    from geounet.geodatasets import DatasetSource
     from geounet.labels import Pair
     from geounet.models.model_file import Band
     from geounet.statistics import Statistics
@@ -145,12 +146,12 @@ class Source:
 
 
 def train(
-    source: Source,
+    source: Source | DatasetSource,
     out: Path,
     *,
     recipe: Recipe,
     schedule: Schedule,
-    validation: Source | None = None,
+    validation: Source | DatasetSource | None = None,
     classes: Sequence[LandClass] = (),
     command: str = "",
     overwrite: bool = False,
@@ -165,7 +166,7 @@ def train(
     the training is finished, its state after the last epoch (`.state`): an interruption loses one epoch.
 
     Args:
-        source: training images and labels.
+        source: training images and labels, files or a torchgeo dataset.
         out: the model file.
         recipe: what to train and how.
         schedule: how long and how fast.
@@ -251,11 +252,11 @@ def _write_report(
 
 
 def show_samples(
-    source: Source,
+    source: Source | DatasetSource,
     out: Path,
     *,
     recipe: Recipe,
-    validation: Source | None = None,
+    validation: Source | DatasetSource | None = None,
     classes: Sequence[LandClass] = (),
     overwrite: bool = False,
 ) -> int:
@@ -360,7 +361,10 @@ def _events(folder: Path | None, classes: Sequence[LandClass]) -> Iterator[Calla
 
 
 def _gathered(
-    source: Source, validation: Source | None, classes: Sequence[LandClass], recipe: Recipe
+    source: Source | DatasetSource,
+    validation: Source | DatasetSource | None,
+    classes: Sequence[LandClass],
+    recipe: Recipe,
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...], Statistics, tuple[LandClass, ...]]:
     """Training pairs, validation pairs, what the former hold, and the classes."""
     pairs, checks = _sides(source, validation, classes, recipe)
@@ -372,7 +376,10 @@ def _gathered(
 
 
 def _sides(
-    source: Source, validation: Source | None, classes: Sequence[LandClass], recipe: Recipe
+    source: Source | DatasetSource,
+    validation: Source | DatasetSource | None,
+    classes: Sequence[LandClass],
+    recipe: Recipe,
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
     """What is trained on and what is validated on, with all that can be said against it."""
     pairs = source.pairs(classes)
@@ -423,7 +430,7 @@ def _start(
 
 
 def _dataset(pairs: Sequence[Pair], bands: Sequence[Band], classes: Sequence[LandClass]) -> SceneDataset:
-    size = sum(pair.extent.pixels * (4 * len(pair.image.bands) + 2) for pair in pairs)
+    size = sum(pair.extent.pixels * (np.dtype(pair.image.dtype).itemsize * len(pair.image.bands) + 2) for pair in pairs)
     return SceneDataset(
         pairs,
         [band.mean for band in bands],

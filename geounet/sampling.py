@@ -7,6 +7,7 @@ in this module.
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from torchgeo.samplers import GeoSampler
 from geounet.errors import LabelError, SceneError
 from geounet.grid import Tile, Window
 from geounet.labels import Pair, read_codes
-from geounet.scene import Scene, opened, read, reflected
+from geounet.scene import Scene, opened, read_stored, reflected, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +44,8 @@ _TRIES = 2000
 _BLIND_TRIES = 50
 _ROUNDING = 1e-6
 _DIMENSIONS = 3
+_LABEL_BYTES = 2**30
+_OPEN_FILES = 128
 
 
 class SceneDataset(GeoDataset):  # type: ignore[misc]
@@ -58,7 +61,9 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
         mean: of each band, in the unit of the scaled values.
         std: of each band.
         codes: the class values, in the order of the class indices; None where there are no labels.
-        keep: whether to hold the scenes' pixels in memory once read; for training on scenes that fit.
+        keep: whether to hold the scenes' pixels in memory, in their own data type; for training on scenes that fit.
+            They are read when the dataset is made, so that worker processes that are forked from it share them.
+            Class indices, a byte a pixel, are held in any case where they fit in a gibibyte.
     """
 
     def __init__(
@@ -79,8 +84,12 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
         self._mean = np.asarray(mean, np.float32)[:, None, None]
         self._std = np.asarray(std, np.float32)[:, None, None]
         self._lookup = None if codes is None else _lookup(codes)
-        self._whole: dict[int, Arrays] | None = {} if keep else None
         self._local = threading.local()
+        self._labels: dict[int, NDArray[np.uint8]] = {}
+        self._keep_labels = sum(region.pixels for region in self.regions) <= _LABEL_BYTES
+        self._images: dict[int, tuple[Any, NDArray[np.bool_]]] = {}
+        if keep:
+            self._images = {item: self._stored(item, region) for item, region in enumerate(self.regions)}
         self.index = self._build_index()
 
     def _build_index(self) -> Any:
@@ -142,7 +151,7 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
         """A window of image, valid mask and class indices, mirrored beyond the item's region and unlabelled there."""
         region = self.regions[item]
         if window.intersection(region) == window:
-            return _copied(self._inside(item, window))
+            return self._inside(item, window)
         rows = reflected(window.row - region.row, window.row_stop - region.row, region.height)
         cols = reflected(window.col - region.col, window.col_stop - region.col, region.width)
         top, left = int(rows.min()), int(cols.min())
@@ -157,41 +166,53 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
         return image[:, *at], valid[at], indices
 
     def _inside(self, item: int, window: Window) -> Arrays:
-        """A window within the item's region, from memory or from the files."""
-        if self._whole is None:
-            return self._read_files(item, window)
-        if item not in self._whole:
-            self._whole[item] = self._read_files(item, self.regions[item])
-        image, valid, indices = self._whole[item]
-        at = window.within(self.regions[item])
-        return image[:, *at], valid[at], None if indices is None else indices[at]
-
-    def _read_files(self, item: int, window: Window) -> Arrays:
-        image, valid = read(self._dataset(item), self.scenes[item], window)
+        """A window within the item's region, normalised: arrays of its own, which may be changed."""
+        if item in self._images:
+            at = window.within(self.regions[item])
+            stored, valid = self._images[item]
+            stored, valid = stored[:, *at], valid[at].copy()
+        else:
+            stored, valid = self._stored(item, window)
+        image = scaled(stored, self.scenes[item])
         image -= self._mean
         image /= self._std
         complete = bool(valid.all())
         if not complete:
             image[:, ~valid] = 0
-        entry = self.items[item]
-        if self._lookup is None or not isinstance(entry, Pair):
+        if self._lookup is None or not isinstance(self.items[item], Pair):
             return image, valid, None
-        indices = self._lookup[read_codes(entry, window)]
+        indices = self._lookup[self._codes(item, window)]
         if not complete:
             indices[~valid] = 255
         return image, valid, indices
 
+    def _codes(self, item: int, window: Window) -> NDArray[np.uint8]:
+        pair = self.items[item]
+        assert isinstance(pair, Pair)
+        if not self._keep_labels:
+            return read_codes(pair, window)
+        if item not in self._labels:
+            # Once for all patches: polygons are burnt and pictures mapped a single time.
+            self._labels[item] = read_codes(pair, self.regions[item])
+        return self._labels[item][window.within(self.regions[item])]
+
+    def _stored(self, item: int, window: Window) -> tuple[Any, NDArray[np.bool_]]:
+        return read_stored(self._dataset(item), self.scenes[item], window)
+
     def _dataset(self, item: int) -> Any:
-        """The scene's open file; each thread keeps the one it read last."""
-        if getattr(self._local, "item", None) != item:
-            self._local.stack = ExitStack()
-            self._local.dataset = self._local.stack.enter_context(opened(self.scenes[item]))
-            self._local.item = item
-        return self._local.dataset
+        """The scene's open file; each thread keeps those that it read last, and GDAL what it unpacked of them."""
+        files = self._local.__dict__.setdefault("files", OrderedDict())
+        if item not in files:
+            if len(files) >= _OPEN_FILES:
+                files.popitem(last=False)[1][0].close()
+            stack = ExitStack()
+            files[item] = stack, stack.enter_context(opened(self.scenes[item]))
+        files.move_to_end(item)
+        return files[item][1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without open files and pixels, so that a worker process opens its own."""
-        return {**self.__dict__, "_local": None, "_whole": None if self._whole is None else {}}
+        """Without open files and pixels, so that a worker process that is not forked reads its own."""
+        return {**self.__dict__, "_local": None, "_images": {}, "_labels": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -225,12 +246,6 @@ def _lookup(codes: Sequence[int]) -> NDArray[np.uint8]:
     table = np.full(256, 255, np.uint8)
     table[list(codes)] = np.arange(len(codes))
     return table
-
-
-def _copied(arrays: Arrays) -> Arrays:
-    """Arrays of their own, in one piece: a sample may be changed, and what is kept may not."""
-    image, valid, indices = arrays
-    return np.array(image), np.array(valid), None if indices is None else np.array(indices)
 
 
 class HaloGridGeoSampler(GeoSampler):  # type: ignore[misc]

@@ -250,10 +250,11 @@ def read(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mask]:
         SceneError: the file is damaged there.
     """
     stored, valid = read_stored(dataset, scene, window)
-    return _scaled(stored, scene), valid
+    return scaled(stored, scene), valid
 
 
-def _scaled(stored: Values, scene: Scene) -> Values:
+def scaled(stored: Values, scene: Scene) -> Values:
+    """What :func:`read_stored` gave as :func:`read` gives it: float32, in the unit that is measured; a new array."""
     values = stored.astype(np.float32)
     for index, (scale, offset) in enumerate(zip(scene.scales, scene.offsets, strict=True)):
         if (scale, offset) != (1.0, 0.0):
@@ -455,4 +456,4 @@ def read_overview(scene: Scene, height: int, width: int) -> tuple[Values, Mask]:
     shape = min(height, scene.height), min(width, scene.width)
     with opened(scene) as dataset:
         stored, valid = _read_safely(dataset, scene, "", out_shape=shape)
-    return _scaled(stored, scene), valid
+    return scaled(stored, scene), valid

@@ -26,7 +26,7 @@ LAYERS = {
     "polygon files": {"formats", "styles"},
     "rasters and networks": {"scene", "models"},
     "places": {"identity", "placement"},
-    "splits": {"coverage", "leaks", "splits"},
+    "splits": {"coverage", "leaks", "splits", "stacking"},
     "labels": {"labels"},
     "pairs": {"pairing"},
     "footprints": {"footprints"},
@@ -38,7 +38,7 @@ LAYERS = {
         "loading", "measures", "polygons", "probe", "report", "statistics", "tile_store", "touching", "training",
         "vector_io", "zonal",
     },
-    "training data": {"training_data"},
+    "training data": {"geodatasets", "training_data"},
     "what training leaves": {"training_log", "training_state"},
     "integers": {"quantization"},
     "choices and class rasters": {
@@ -132,6 +132,7 @@ OPENERS = {
     "scene": "the one module that reads rasters",
     "cog": "writes rasters, and reads back the class table that it wrote",
     "chips": "writes chips",
+    "geodatasets": "writes what a torchgeo dataset gives",
 }
 
 
