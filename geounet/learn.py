@@ -86,7 +86,7 @@ class Recipe:
     augment: bool = True
     """Whether patches are flipped, rotated, scaled and jittered."""
     loader_workers: int | None = None
-    """Processes that make batches ready; None for none on a CPU, up to 8 beside a GPU. The result is the same."""
+    """Processes that make batches ready; None for a number by device and cores. The result is the same."""
     device: str = "auto"
     """Where to train."""
     precision: str = "auto"
