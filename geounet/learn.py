@@ -106,7 +106,7 @@ class Recipe:
     augment: Augment | None = field(default_factory=Augment)
     """How patches are flipped, rotated, scaled and changed in their values; None leaves them as they are."""
     loader_workers: int | None = None
-    """Processes that make batches ready; None for none on a CPU, up to 8 beside a GPU. The result is the same."""
+    """Processes that make batches ready; None for a number by device and cores. The result is the same."""
     device: str = "auto"
     """Where to train."""
     precision: str = "auto"

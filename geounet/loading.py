@@ -5,6 +5,8 @@ What a batch holds follows from the seed, the epoch and the batch's number alone
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     Plan = tuple[tuple[Any, ...], int]
 
 _LOADERS = 8
-"""Processes at most that `auto` starts: enough for one GPU on what was measured, and memory is spent on each."""
+"""Processes at most that are started unasked: each holds the pixels that it has read."""
+_FORK = sys.platform == "linux"
 
 
 class EpochBatches:
@@ -61,6 +64,7 @@ class EpochBatches:
             sampler=self.plans,
             num_workers=workers,
             persistent_workers=workers > 0,
+            multiprocessing_context="fork" if workers and _FORK else None,
             pin_memory=torch.cuda.is_available(),
             # Its own, since a loader draws a number for its processes that would otherwise come from the global one.
             generator=torch.Generator(),
@@ -129,10 +133,13 @@ class GapWeights:
 
 
 def loading_workers(device: torch.device) -> int:
-    """How many processes make batches ready.
+    """How many processes make batches ready, where nobody says: one for four cores on a CPU, more beside a GPU.
 
-    None on a CPU, whose cores the network itself keeps busy; for a GPU all cores but one, eight at most.
+    None where a process cannot be forked, because what is started anew there imports the user's script again.
     """
     from dask.system import cpu_count  # which knows containers' limits
 
-    return 0 if device.type == "cpu" else max(0, min(_LOADERS, cpu_count() - 1))
+    cores = cpu_count()
+    if not _FORK or cores == 1 or multiprocessing.current_process().daemon:
+        return 0
+    return min(_LOADERS, -(-cores // 4) if device.type == "cpu" else cores - 1)

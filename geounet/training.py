@@ -172,7 +172,7 @@ class Training:
 
     @property
     def best(self) -> EpochResult | None:
-        """The best epoch so far, the later of equals; without validation the last one."""
+        """The best epoch so far, the first of equals; without validation the last one."""
         return next((result for result in reversed(self.history) if result.best), None)
 
     def epochs(self, batches: Batches, validation: Iterable[Batch] | None = None) -> Iterator[EpochResult]:
@@ -210,7 +210,7 @@ class Training:
     def _compared(self, result: EpochResult) -> EpochResult:
         best = self.best
         # A NaN, of no validation or of one without a label, is no reason to keep the older weights.
-        return result if best is None else replace(result, best=not result.mean_iou < best.mean_iou)
+        return result if best is None else replace(result, best=not result.mean_iou <= best.mean_iou)
 
     def _pass(self, batches: Iterable[Batch], clock: _Clock) -> tuple[float, float]:
         """One epoch: its mean loss, and the learning rate of its last step."""
@@ -220,7 +220,8 @@ class Training:
         losses: list[Tensor] = []
         rate = 0.0
         for done, batch in enumerate(batches):
-            rate = self.schedule.rate(clock.progress(done / count if count else 0.0))
+            if done % self.schedule.accumulate == 0:
+                rate = self.schedule.rate(clock.progress(done / count if count else 0.0))
             losses.append(self._gradient(batch, _group(done, count, self.schedule.accumulate)))
             # One step late, so that a GPU need not wait for the answer.
             _check_finite(losses[-2:-1], self.dtype)

@@ -220,7 +220,7 @@ class ManyValues(click.Command):
 @options.option(
     "--loader-workers",
     type=click.IntRange(0),
-    help="Processes that make batches ready; by default none on a CPU, up to 8 beside a GPU.",
+    help="Processes that make batches ready; by default by device and cores, 8 at most. The result is the same.",
 )
 @options.device
 @options.option(
@@ -251,13 +251,19 @@ def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> N
     the best one so far. Beside it is a report of the training as an HTML page.
     """
     from geounet.classes import read_classes
+    from geounet.errors import ModelError
     from geounet.learn import Recipe, Source, show_samples, train
+    from geounet.models.losses import build_loss
     from geounet.training import Schedule
 
     if bool(given["val"]) != bool(given["val_labels"]):
         raise click.UsageError("--val and --val-labels go together")
     if given["val"] and given["val_fraction"]:
         raise click.UsageError("--val-fraction splits the images where none are given with --val; name one of the two")
+    try:
+        build_loss(given["loss"])
+    except ModelError as error:
+        raise click.BadParameter(str(error), param_hint="--loss") from error
     given["epochs"] = given["epochs"] or (_UNLIMITED if given["minutes"] else 100)
     how = {"bands": given["bands"], "label_field": given["label_field"], "all_touched": given["all_touched"]}
     how["background"] = 255 if given["background"] is None else given["background"]
