@@ -139,7 +139,7 @@ def loading_workers(device: torch.device) -> int:
     """
     from dask.system import cpu_count  # which knows containers' limits
 
-    cores = cpu_count()
+    cores = int(cpu_count())
     if not _FORK or cores == 1 or multiprocessing.current_process().daemon:
         return 0
     return min(_LOADERS, -(-cores // 4) if device.type == "cpu" else cores - 1)
