@@ -51,7 +51,7 @@ ul.tiles b { display: block; font-size: 1.55rem; line-height: 1.25; font-weight:
 ul.tiles span { color: var(--soft); font-size: .85rem; }
 ul.notes { background: var(--warn); border-left: 4px solid var(--warnline); margin: 1.5rem 0 0;
   padding: .7rem 1rem .7rem 2rem; }
-svg.chart { display: block; width: 100%; height: auto; margin: .5rem 0 .25rem; font-size: 12px; }
+svg.chart { display: block; width: 100%; max-width: 46rem; height: auto; margin: .5rem 0 .25rem; font-size: 12px; }
 svg.chart text { fill: var(--soft); } svg.chart .grid { stroke: var(--line); } svg.chart path { fill: none; }
 svg.chart .at { stroke: var(--soft); stroke-dasharray: 3 3; }
 div.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: .5rem 1.5rem; }

@@ -189,8 +189,9 @@ def _balance(review: Review, scores: Evaluation | None) -> str:
         (markup.class_name(item), *(cell for counts in columns.values() for cell in _share(counts, at)))
         for at, item in enumerate(classes)
     ]
-    unlabelled = f"{review.counts[NODATA]:,} valid training pixels are unlabelled and count nowhere."
-    return markup.table(heads, rows) + f'<p class="how">{unlabelled}</p>'
+    without = int(review.counts[NODATA])
+    told = f'<p class="how">{without:,} valid training pixels are unlabelled and count nowhere.</p>' if without else ""
+    return markup.table(heads, rows) + told
 
 
 def _share(counts: NDArray[np.int64], at: int) -> tuple[str, str]:
