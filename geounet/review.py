@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    import shapely
+    from shapely.geometry.base import BaseGeometry
     from numpy.typing import NDArray
 
     from geounet.grid import Window
@@ -62,7 +62,7 @@ class Footprints:
 
     name: str
     """`training` or `validation`."""
-    outlines: tuple[shapely.Geometry, ...]
+    outlines: tuple[BaseGeometry, ...]
     """One an image or area; those without a place on the globe are left out."""
 
 
