@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from shapely.geometry.base import BaseGeometry
     from numpy.typing import NDArray
+    from shapely.geometry.base import BaseGeometry
 
     from geounet.grid import Window
     from geounet.labels import Pair
