@@ -20,7 +20,8 @@ LAYERS = {
     "values": {"classes", "compiling", "devices", "ellipsoid", "grid", "outputs", "remote", "scores", "seeds"},
     "metrics": {"area_estimation", "boundary_metrics", "object_metrics", "pixel_metrics", "seam_quality"},
     "kernels": {
-        "arcs", "basins", "bends", "boundary_weights", "burning", "instances", "morphology", "pieces", "scratch", "tracing",
+        "arcs", "basins", "bends", "boundary_weights", "burning", "instances", "morphology", "pieces", "scratch",
+        "tracing",
     },
     "graphs": {"merging"},
     "rules over seams": {"holes", "sieve"},
