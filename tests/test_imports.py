@@ -27,7 +27,7 @@ LAYERS = {
     "rasters and networks": {"scene", "models"},
     "places": {"identity", "placement"},
     "splits": {"coverage", "leaks", "splits", "stacking"},
-    "labels": {"labels"},
+    "labels": {"labels", "stac"},
     "pairs": {"pairing"},
     "sides of a comparison": {"sides"},
     "what feeds and runs networks": {"blending", "runtimes", "sampling", "symmetry"},

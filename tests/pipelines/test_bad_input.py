@@ -71,6 +71,10 @@ TRAIN = "train scene.tif --labels {} -o out.safetensors --epochs 1"
         (PREDICT.format("scene.tif --bands 1"), "--bands names 1; name 2"),
         (PREDICT.format("scene.tif --bands 1,9"), "there is no band [9]"),
         (PREDICT.format("coarse.tif"), "pixels of 60 m, but the model was trained on 10 m"),
+        (
+            PREDICT.format("scene.tif --bands 1,nir"),
+            "scene.tif has no band 'nir' or several; its bands are band_1,",
+        ),
         (PREDICT.format("scene.tif --bbox 0,0,10,10"), "does not meet scene.tif"),
         (PREDICT.format("scene.tif --device cuda:7"), "device 'cuda:7' cannot be used here"),
         (PREDICT.format("scene.tif --window-size 8"), "no room for a halo"),
@@ -121,7 +125,7 @@ def test_one_sentence_exit_code_1_and_nothing_left(place, capsys, arguments, sen
     [
         ("predict", "Missing argument"),
         ("predict scene.tif -m m.safetensors", "Missing option"),
-        ("predict scene.tif -m m.safetensors -o out.tif --bands one", "'one' is not a list of numbers"),
+        ("predict scene.tif -m m.safetensors -o out.tif --bands 1,,2", "'1,,2' is not a list of numbers"),
         ("predict scene.tif -m m.safetensors -o out.tif --bbox 1,2,3", "3 numbers, not 4"),
         ("predict scene.tif -m m.safetensors -o out.tif --halo wide", "neither a number of pixels nor auto"),
         ("predict scene.tif -m m.safetensors -o out.tif --precision fp64", "fp64"),
