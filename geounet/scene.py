@@ -198,6 +198,13 @@ def small_cache() -> Iterator[None]:
 
 
 @contextmanager
+def decoding_in_threads(count: int) -> Iterator[None]:
+    """GeoTIFFs that are opened meanwhile, by this thread, decode the blocks of a window in so many threads."""
+    with rasterio.Env(GDAL_NUM_THREADS=str(count)):
+        yield
+
+
+@contextmanager
 def pixel_coordinates_allowed() -> Iterator[None]:
     """Rasterio warns of every raster without a georeference; here they are rasters like any other."""
     with warnings.catch_warnings():

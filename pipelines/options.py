@@ -111,6 +111,17 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
     return quiet(verbose(function))
 
 
+simplify = option(
+    "--simplify",
+    "simplification",
+    type=click.FloatRange(min=0),
+    help="Metres by which outlines may leave their course (pixels without a CRS); shared edges stay shared.",
+)
+smooth = option("--smooth", is_flag=True, help="Cut the corners of the pixels' stairs; shared edges stay shared.")
+boundary_class = option(
+    "--boundary-class", help="Class (name or value) between fields; its pixels go to the fields around it."
+)
+
 device = option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 precision = option(
     "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]), default="auto", show_default=True,
