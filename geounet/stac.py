@@ -76,13 +76,24 @@ def scene_of(item: Item, bands: Sequence[int | str] | None = None) -> Scene:
     names = [str(band) for band in bands or () if isinstance(band, str)]
     if not names:
         return load_scene(_only(item, "data")["href"], bands)
+    layers = layers_of(item, names)
+    if len(layers) == 1:
+        return layers[0]
+    reference = min(layers, key=lambda scene: abs(scene.transform.determinant))
+    return load_scene(stack_text(layers, reference, "nearest", title=public_name(item.path)))
+
+
+def layers_of(item: Item, names: Sequence[str]) -> list[Scene]:
+    """The bands of an item: one scene where one file holds them all, else one for each.
+
+    Raises:
+        SceneError: it has no such band, or an asset cannot be opened.
+    """
     chosen = [(name, *_find(item, name)) for name in names]
     if len({href for _name, href, _number in chosen}) == 1:
         scene = load_scene(chosen[0][1], [number for _name, _href, number in chosen])
-        return replace(scene, band_names=tuple(names))
-    scenes = [replace(load_scene(href, [number]), band_names=(name,)) for name, href, number in chosen]
-    reference = min(scenes, key=lambda scene: abs(scene.transform.determinant))
-    return load_scene(stack_text(scenes, reference, "nearest", title=public_name(item.path)))
+        return [replace(scene, band_names=tuple(names))]
+    return [replace(load_scene(href, [number]), band_names=(name,)) for name, href, number in chosen]
 
 
 def label_of(item: Item) -> str:
