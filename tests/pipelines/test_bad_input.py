@@ -88,6 +88,12 @@ TRAIN = "train scene.tif --labels {} -o out.safetensors --epochs 1"
         (TRAIN.format("far.tif"), "no image overlaps a label"),
         (TRAIN.format("empty.gpkg"), "empty.gpkg is empty"),
         (TRAIN.format("absent.gpkg"), "absent.gpkg does not exist"),
+        (
+            TRAIN.format("labels.tif --val scene.tif --val-labels labels.tif"),
+            "scene.tif holds the same pixels as scene.tif",
+        ),
+        (TRAIN.format("labels.tif --balance city=0.5"), "'city=0.5' of --balance is no share of a class"),
+        (TRAIN.format("no*.tif"), "pattern no*.tif holds no raster"),
         (TRAIN.format("empty"), "folder empty holds no raster"),
         (TRAIN.format("labels.tif --classes absent.csv"), "class table absent.csv cannot be read"),
         (TRAIN.format("labels.tif --classes text.tif"), "needs the columns value,name,color"),
@@ -131,6 +137,10 @@ def test_one_sentence_exit_code_1_and_nothing_left(place, capsys, arguments, sen
         ("predict scene.tif -m m.safetensors -o out.tif --precision fp64", "fp64"),
         ("train scene.tif --labels labels.tif -o o.safetensors --val scene.tif", "--val and --val-labels go together"),
         ("train scene.tif --labels labels.tif -o o.safetensors --loss hinge", "hinge"),
+        (
+            "train s.tif --labels l.tif --val s.tif --val-labels l.tif --val-fraction 0.2 -o o.safetensors",
+            "one of the two",
+        ),
         ("vectorize labels.tif -o out.gpkg --connectivity 6", "6"),
         ("nonsense", "No such command"),
     ],
