@@ -133,8 +133,8 @@ def test_one_scene_is_cut_wherever_it_lies(scene, where):
 
 
 def test_blocks_hold_a_patch_where_there_is_room(scene):
-    parts = split_by_place([scene(height=300, width=400)], {"train": 0.8, "val": 0.2}, least=48)
-    assert min(min(part.window.height, part.window.width) for part in parts) >= 48
+    parts = split_by_place([scene(height=300, width=400)], {"train": 0.8, "val": 0.2}, least=120)
+    assert min(min(part.window.height, part.window.width) for part in parts) >= 120
 
 
 def test_the_seed_decides(scene):
