@@ -1,150 +1,151 @@
-"""Training chips: georeferenced windows of scenes and their labels, with an index."""
+"""Training chips: georeferenced windows of scenes and their labels, in parts by place, indexed and catalogued."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+import hashlib
+import json
+import shutil
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
 
+from geounet.chip_catalog import ChipRecord, read_record, span_of_scene, write_catalog, write_index, write_item
+from geounet.chip_plan import ChipRow, Split, areas_of, plan_rows
 from geounet.classes import NODATA
 from geounet.cluster import connect, map_unordered
-from geounet.errors import OutputError, SceneError
-from geounet.grid import Window
-from geounet.labels import Pair, read_codes
+from geounet.errors import OutputError
+from geounet.identity import identity_of
+from geounet.labels import POLYGON_ENDINGS, Pair, read_codes
 from geounet.outputs import atomic, check_output
 from geounet.pairing import list_rasters, pair_labels
-from geounet.placement import bounds_of, transform_of
+from geounet.placement import transform_of
 from geounet.scene import Scene, load_scene, opened, pixel_coordinates_allowed, read_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
+    from geounet.chip_catalog import Span
     from geounet.classes import LandClass
+    from geounet.grid import Window
 
     Progress = Callable[[int, int], None]
 
-
-@dataclass(frozen=True, slots=True)
-class Chip:
-    """One chip that is to be cut."""
-
-    item: Scene | Pair
-    """The scene, with its label if there is one."""
-    window: Window
-    """Which part of it, within the scene."""
-    name: str
-    """File name of image and label."""
-
-    @property
-    def scene(self) -> Scene:
-        """The scene, with or without a label."""
-        return self.item.image if isinstance(self.item, Pair) else self.item
+INDEX = "index.parquet"
+_REQUEST = ".unfinished.json"
+_PARTS = ("", "train", "val", "test")
+_KINDS = ("images", "labels", "items")
+_COLORS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class ChipRecord:
-    """A row of the index."""
+class Cutter:
+    """What all rows have in common; called with one of them, on a worker."""
 
-    name: str
-    """File name below `images` and `labels`."""
-    scene: str
-    """Path of the scene it was cut from."""
-    row: int
-    """First row in the scene."""
-    col: int
-    """First column in the scene."""
-    height: int
-    """Rows."""
-    width: int
-    """Columns."""
-    valid: float
-    """Share of valid pixels."""
-    labelled: float
-    """Share of labelled pixels, 0 without labels."""
+    folder: Path
+    """Of the index."""
+    classes: tuple[LandClass, ...]
+    """What the catalogue says of label values."""
+    spans: Mapping[str, Span]
+    """When each scene was taken, by the path that records name."""
+
+    def __call__(self, row: ChipRow) -> tuple[ChipRecord | None, ...]:
+        """Write the images, labels and STAC items of a row's chips, but for those that an earlier run has finished.
+
+        The item comes last: where it stands, the chip is complete.
+
+        Returns:
+            A record of each chip; None, and no file, where no pixel is valid.
+        """
+        with opened(row.area.scene) as dataset:
+            return tuple(
+                read_record(self.folder, row.area.part, row.name(window)) or self._cut(dataset, row, window)
+                for window in row.windows
+            )
+
+    def _cut(self, dataset: Any, row: ChipRow, window: Window) -> ChipRecord | None:
+        area, scene, name = row.area, row.area.scene, row.name(window)
+        stored, valid = read_stored(dataset, scene, window)
+        if not valid.any():
+            return None
+        image, label = (f"{area.part}/{kind}/{name}".removeprefix("/") for kind in _KINDS[:2])
+        write_image(self.folder / image, scene, window, stored, valid)
+        labelled = 0.0
+        if isinstance(area.item, Pair):
+            codes = np.where(valid, read_codes(area.item, window), np.uint8(NODATA))
+            labelled = float((codes != NODATA).mean())
+            write_label(self.folder / label, scene, window, codes)
+        record = ChipRecord(
+            name,
+            area.part,
+            image,
+            label if isinstance(area.item, Pair) else None,
+            scene.label,
+            window.row,
+            window.col,
+            window.height,
+            window.width,
+            float(valid.mean()),
+            labelled,
+        )
+        write_item(self.folder, record, scene, self.classes, self.spans[scene.label])
+        return record
 
 
-def plan_chips(items: Sequence[Scene | Pair], size: int, overlap: int) -> tuple[Chip, ...]:
-    """The chips of all scenes, row by row; those at the right and lower edge are smaller.
+def write_image(path: Path, scene: Scene, window: Window, stored: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+    """Write a window of a scene as it is stored: its type, nodata, scales and band names; a mask where one is needed.
 
     Args:
-        items: scenes or pairs.
-        size: side of a chip in pixels.
-        overlap: pixels that neighbours share.
+        path: a GeoTIFF, whole or not at all.
+        scene: where the window is from.
+        window: in the scene's pixels.
+        stored: `(bands, height, width)`, as in the file.
+        valid: `(height, width)`.
 
     Raises:
-        SceneError: the overlap leaves no step, or two scenes have the same name.
+        OutputError: it cannot be written.
     """
-    if not 0 <= overlap < size:
-        raise SceneError(f"chips of {size} pixels cannot share {overlap} with their neighbour; give less overlap")
-    chips = [Chip(item, window, _name(item, window)) for item in items for window in _windows(item, size, overlap)]
-    if len({chip.name for chip in chips}) < len(chips):
-        raise SceneError("two scenes have the same file name, and so would their chips; rename one, or cut them apart")
-    return tuple(chips)
-
-
-def _windows(item: Scene | Pair, size: int, overlap: int) -> Iterator[Window]:
-    extent = (item.image if isinstance(item, Pair) else item).extent
-    step = size - overlap
-    for row in range(0, max(1, extent.height - overlap), step):
-        for col in range(0, max(1, extent.width - overlap), step):
-            yield Window(row, col, size, size).intersection(extent)
-
-
-def _name(item: Scene | Pair, window: Window) -> str:
-    scene = item.image if isinstance(item, Pair) else item
-    return f"{scene.name}_{window.row:05d}_{window.col:05d}.tif"
-
-
-def cut_chip(folder: Path, chip: Chip) -> ChipRecord | None:
-    """Write a chip's image and label; None, and no file, where no pixel is valid."""
-    scene = chip.scene
-    with opened(scene) as dataset:
-        stored, valid = read_stored(dataset, scene, chip.window)
-    if not valid.any():
-        return None
     nodata = next((value for value in scene.nodata if value is not None), None)
-    _write(folder / "images" / chip.name, chip, stored, valid if nodata is None and not valid.all() else None, nodata)
-    labelled = 0.0
-    if isinstance(chip.item, Pair):
-        codes = np.where(valid, read_codes(chip.item, chip.window), np.uint8(NODATA))
-        labelled = float((codes != NODATA).mean())
-        _write(folder / "labels" / chip.name, chip, codes[None], None, NODATA)
-    area = chip.window
-    place = area.row, area.col, area.height, area.width
-    return ChipRecord(chip.name, scene.label, *place, float(valid.mean()), labelled)
+    # GDAL would take a fourth band of bytes for alpha.
+    colors = {} if len(stored) == _COLORS else {"photometric": "MINISBLACK", "alpha": "UNSPECIFIED"}
+    with _created(path, scene, window, stored, nodata=nodata, **colors) as dataset:
+        dataset.descriptions = scene.band_names
+        dataset.scales, dataset.offsets = scene.scales, scene.offsets
+        if nodata is None and not valid.all():
+            dataset.write_mask(valid)
 
 
-def _write(path: Path, chip: Chip, array: Any, valid: Any, nodata: float | None) -> None:
-    scene = chip.scene
-    names = scene.band_names if len(array) == len(scene.band_names) else ("class",)
+def write_label(path: Path, scene: Scene, window: Window, codes: NDArray[np.uint8]) -> None:
+    """Write class codes `(height, width)` on the pixels of a window of a scene; 255 is nodata.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with _created(path, scene, window, codes[None], nodata=NODATA) as dataset:
+        dataset.descriptions = ("class",)
+
+
+@contextmanager
+def _created(path: Path, scene: Scene, window: Window, array: NDArray[Any], **how: Any) -> Iterator[Any]:
+    """A dataset that holds the array, to describe further; it appears when all is written."""
+    shape = dict(zip(("count", "height", "width"), array.shape, strict=True))
+    place = {"crs": scene.crs, "transform": transform_of(scene, window)}
     with (
         atomic(path) as staged,
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
         pixel_coordinates_allowed(),
         rasterio.open(
-            staged,
-            "w",
-            driver="GTiff",
-            height=array.shape[1],
-            width=array.shape[2],
-            count=len(array),
-            dtype=array.dtype,
-            crs=scene.crs,
-            transform=transform_of(scene, chip.window),
-            nodata=nodata,
-            compress="deflate",
-        ) as dataset,
+            staged, "w", driver="GTiff", dtype=array.dtype, compress="deflate", **shape, **place, **how
+        ) as file,
     ):
-        dataset.write(array)
-        dataset.descriptions = names
-        if len(names) == len(scene.bands) and names == scene.band_names:
-            dataset.scales, dataset.offsets = scene.scales, scene.offsets
-        if valid is not None:
-            dataset.write_mask(valid)
+        file.write(array)
+        yield file
 
 
 def cut_chips(
@@ -157,83 +158,109 @@ def cut_chips(
     label_field: str | None = None,
     size: int = 256,
     overlap: int = 0,
+    split: Split | None = None,
     scheduler: str = "local",
     workers: int = 1,
     overwrite: bool = False,
     progress: Progress = lambda _done, _all: None,
 ) -> tuple[ChipRecord, ...]:
-    """Cut scenes and their labels into chips: `images/`, `labels/` and `index.parquet` in a folder.
+    """Cut scenes and their labels into chips: `images/`, `labels/` and `items/` in a folder, or in one for each part.
+
+    The index `index.parquet` is written last; where it is missing the same call goes on with what is there.
 
     Args:
         scenes: files and folders.
-        folder: where chips go; the index is written last.
-        labels: label files and folders, joined with scenes by name; see :func:`geounet.pairing.pair_labels`.
+        folder: where chips go.
+        labels: label files and folders; see :func:`geounet.pairing.pair_labels`.
         bands: bands to cut, from 1.
         classes: see :func:`geounet.pairing.pair_labels`.
         label_field: see :func:`geounet.pairing.pair_labels`.
         size: side of a chip in pixels.
-        overlap: pixels that neighbours share.
+        overlap: pixels that neighbours share; chips of different parts share none.
+        split: parts by place; all in one by default.
         scheduler: see :func:`geounet.cluster.connect`.
         workers: see :func:`geounet.cluster.connect`.
-        overwrite: replace a finished index and its chips.
+        overwrite: replace the chips that are there.
         progress: called with the chips done and the chips in all.
 
     Raises:
         GeounetError: scenes or labels that cannot be used, or a folder that cannot be written.
     """
-    index = folder / "index.parquet"
-    check_output(index, overwrite)
-    files = list_rasters(scenes)
+    check_output(folder / INDEX, overwrite)
+    files, sources = list_rasters(scenes), list_rasters(labels) if labels else ()
     items: Sequence[Scene | Pair] = (
-        pair_labels(files, list_rasters(labels), bands=bands, classes=classes, label_field=label_field)
+        pair_labels(files, sources, bands=bands, classes=classes, label_field=label_field)
         if labels
         else [load_scene(path, bands) for path in files]
     )
-    chips = plan_chips(items, size, overlap)
-    _make_folders(folder, labelled=bool(labels))
-    records: list[ChipRecord | None] = []
+    how = split or Split()
+    choices = [bands, [asdict(item) for item in classes], label_field, size, overlap, asdict(how)]
+    _begin(folder, _request([*files, *sources], choices), [*files, *sources], overwrite)
+    rows = plan_rows(areas_of(items, how, size), size, overlap)
+    known = {row.area.scene.label: row.area.scene for row in rows}
+    spans = {name: span_of_scene(scene) for name, scene in known.items()}
+    cutter = Cutter(folder.absolute(), tuple(classes), spans)
+    records = _run(cutter, rows, scheduler, workers, progress)
+    write_catalog(folder, records, known, spans)
+    write_index(folder / INDEX, records, known)
+    (folder / _REQUEST).unlink()
+    return records
 
-    def take(record: ChipRecord | None) -> None:
-        records.append(record)
-        progress(len(records), len(chips))
+
+def _run(
+    cutter: Cutter, rows: Sequence[ChipRow], scheduler: str, workers: int, progress: Progress
+) -> tuple[ChipRecord, ...]:
+    count, done, found = sum(len(row.windows) for row in rows), 0, list[ChipRecord]()
+
+    def take(records: tuple[ChipRecord | None, ...]) -> None:
+        nonlocal done
+        done += len(records)
+        found.extend(record for record in records if record is not None)
+        progress(done, count)
 
     with connect(scheduler, workers) as client:
-        map_unordered(client, partial(cut_chip, folder.absolute()), chips, take)
-    found = tuple(sorted((record for record in records if record), key=lambda record: record.name))
-    _write_index(index, found, {chip.name: chip for chip in chips})
-    return found
+        map_unordered(client, cutter, rows, take)
+    return tuple(sorted(found, key=lambda record: (record.part, record.name)))
 
 
-def _make_folders(folder: Path, *, labelled: bool) -> None:
-    try:
-        for name in ("images", "labels") if labelled else ("images",):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+def _request(files: Sequence[Path | str], choices: list[Any]) -> str:
+    """A hash of all that the chips depend on."""
+    known = [_identity(path) for path in files]
+    return hashlib.sha256(json.dumps([known, choices, version("geounet")]).encode()).hexdigest()
 
 
-def _write_index(path: Path, records: Sequence[ChipRecord], chips: dict[str, Chip]) -> None:
-    import geopandas
-    import shapely
-
-    rows = [{name: getattr(record, name) for name in ChipRecord.__slots__} for record in records]
-    boxes = [shapely.box(*bounds_of(chips[record.name].scene, chips[record.name].window)) for record in records]
-    references = {chip.scene.crs.to_wkt() if chip.scene.crs else None for chip in chips.values()}
-    frame = geopandas.GeoDataFrame(rows, geometry=boxes, columns=[*ChipRecord.__slots__, "geometry"])
-    if len(references) == 1:
-        frame = frame.set_crs(references.pop(), allow_override=True)
-    elif None not in references:
-        frame = _in_degrees(frame, [chips[record.name].scene for record in records])
-    with atomic(path) as staged:
-        frame.to_parquet(staged)
+def _identity(file: Path | str) -> list[Any]:
+    path = Path(file)
+    if path.suffix.lower() not in POLYGON_ENDINGS:
+        return identity_of(file)
+    status = path.stat()
+    return [str(path.absolute()), status.st_size, status.st_mtime_ns]
 
 
-def _in_degrees(frame: Any, scenes: Sequence[Scene]) -> Any:
-    """Footprints of scenes in several CRSs, all in longitude and latitude."""
-    import geopandas
+def _begin(folder: Path, request: str, inputs: Sequence[Path | str], overwrite: bool) -> None:
+    """Make sure that all chips in the folder will be this request's: others go, or stay and stop us.
 
-    parts = [
-        geopandas.GeoSeries([box], crs=scene.crs.to_wkt() if scene.crs else None).to_crs("EPSG:4326").iloc[0]
-        for box, scene in zip(frame.geometry, scenes, strict=True)
+    Raises:
+        OutputError: the folder holds other files where chips go, or unfinished chips of another request.
+    """
+    marker = folder / _REQUEST
+    taken = [
+        place for part in _PARTS for kind in _KINDS if (place := folder / part / kind).exists() and any(place.iterdir())
     ]
-    return frame.set_geometry(parts, crs="EPSG:4326")
+    if marker.exists() and marker.read_text(encoding="utf-8") == request:
+        return
+    if taken and not (overwrite and (marker.exists() or (folder / INDEX).exists())):
+        raise OutputError(
+            f"{taken[0]} holds files already, and not of this request; name another folder"
+            + (", or --overwrite to cut all chips anew" if marker.exists() else "")
+        )
+    for place in taken:
+        if any(place.absolute() in Path(path).absolute().parents for path in inputs):
+            raise OutputError(f"{place} holds what is to be cut; name another folder")
+    for place in taken:
+        shutil.rmtree(place)
+    for part in _PARTS if taken else ():
+        for name in (INDEX, "collection.json", "catalog.json"):
+            (folder / part / name).unlink(missing_ok=True)
+    with atomic(marker) as draft:
+        draft.write_text(request, encoding="utf-8")

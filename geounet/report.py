@@ -207,7 +207,7 @@ def draw(
         _show(axes, panel, name)
     axes.add_collection(LineCollection(list(lines), colors="#202020", linewidths=0.6), autolim=False)
     side = figure.add_axes(_fractions(figure, 2 * _PANEL + 3 * _GAP, _LEGEND, height))
-    _write_legend(side, legend)
+    write_legend(side, legend, "Share of the valid area")
     if metres:
         _add_scale_bar(axes, panels[1], metres)
     return figure
@@ -248,13 +248,14 @@ def _show(axes: Axes, panel: Panel, name: str) -> None:
     axes.set_yticks([])
 
 
-def _write_legend(axes: Axes, rows: Sequence[LegendRow]) -> None:
+def write_legend(axes: Axes, rows: Sequence[LegendRow], title: str) -> None:
+    """Fill axes with the classes' colours, shares and names, under a title."""
     from matplotlib.patches import Patch
 
     axes.set_axis_off()
     patches = [Patch(facecolor=row.color, edgecolor="#202020", linewidth=0.6, label=_legend_text(row)) for row in rows]
     legend = axes.legend(
-        handles=patches, title="Share of the valid area", loc="upper left", bbox_to_anchor=(0, 1), frameon=False,
+        handles=patches, title=title, loc="upper left", bbox_to_anchor=(0, 1), frameon=False,
         borderaxespad=0, borderpad=0, fontsize=10, title_fontsize=10, alignment="left",
     )  # fmt: skip
     for text in legend.get_texts():

@@ -180,9 +180,33 @@ def choose_classes(counts: NDArray[np.int64], table: Sequence[LandClass], where:
     return classes
 
 
-def class_weights(counts: NDArray[np.int64], classes: Sequence[LandClass]) -> NDArray[np.float32]:
-    """Inverse square root of each class's frequency, scaled to a mean of 1; 0 for a class that does not occur."""
-    frequency = counts[[item.value for item in classes]] / max(1, counts[:NODATA].sum())
-    weights = np.where(frequency > 0, 1 / np.sqrt(np.maximum(frequency, 1e-12)), 0.0)
-    scaled: NDArray[np.float32] = (weights / weights[weights > 0].mean()).astype(np.float32)
-    return scaled
+_POWERS = {"none": 0.0, "sqrt": 0.5, "inverse": 1.0}
+
+
+def class_weights(counts: NDArray[np.int64], classes: Sequence[LandClass], text: str = "sqrt") -> NDArray[np.float32]:
+    """Weights (classes,) for the loss, scaled to a mean of 1 over the classes that occur; 0 for those that do not.
+
+    Args:
+        counts: (256,) pixels of each label code.
+        classes: the class table.
+        text: `none` for equal weights, `inverse` for the inverse of each class's frequency, `sqrt` for its square root,
+            or a number for each class, separated by commas, which are taken as they are.
+
+    Raises:
+        LabelError: the text is neither, or has not a number of at least 0 for each class.
+    """
+    if text in _POWERS:
+        frequency = counts[[item.value for item in classes]] / max(1, counts[:NODATA].sum())
+        weights = np.where(frequency > 0, np.maximum(frequency, 1e-12) ** -_POWERS[text], 0.0)
+        scaled: NDArray[np.float32] = (weights / weights[weights > 0].mean()).astype(np.float32)
+        return scaled
+    try:
+        given = np.array([float(number) for number in text.split(",")], np.float32)
+    except ValueError as error:
+        raise LabelError(f"class weights are {', '.join(_POWERS)}, or numbers such as 1,2.5; given {text!r}") from error
+    if len(given) != len(classes) or not np.isfinite(given).all() or given.min() < 0 or not given.any():
+        raise LabelError(
+            f"class weights need a number of at least 0 for each of the {len(classes)} classes "
+            f"({', '.join(item.name for item in classes)}), one of them above 0; given {text}"
+        )
+    return given

@@ -204,3 +204,48 @@ def cleaning(function: Callable[..., Any]) -> Callable[..., Any]:
     for decorate in (fill_holes, sieve_connectivity, sieve_to, sieve, close_radius, open_radius, majority):
         wrapped = decorate(wrapped)
     return wrapped
+
+
+augment_flag = option(
+    "--augment/--no-augment",
+    default=True,
+    show_default=True,
+    help="Flip, rotate, scale, and change the values of, patches.",
+)
+rotate = option(
+    "--rotate", type=click.FloatRange(0, 180), default=180.0, show_default=True,
+    help="Augmentation: largest angle in degrees; what comes in from outside the patch is its mirror image.",
+)  # fmt: skip
+scale = option(
+    "--scale", callback=parse_numbers(float, 2), default="0.75,1.33", show_default=True, metavar="LEAST,MOST",
+    help="Augmentation: factors of size.",
+)  # fmt: skip
+jitter = option(
+    "--jitter", type=click.FloatRange(0), default=0.1, show_default=True,
+    help="Augmentation: deviation of each band's gain and offset, in standard deviations of the band.",
+)  # fmt: skip
+noise = option(
+    "--noise", type=click.FloatRange(0), default=0.05, show_default=True,
+    help="Augmentation: most noise of a pixel, in standard deviations of the band; half the patches have none.",
+)  # fmt: skip
+band_drop = option(
+    "--band-drop", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+    help="Augmentation: share of the patches that lose a band.",
+)  # fmt: skip
+
+
+def augmentation(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How patches are changed: a :class:`geounet.augment.Augment`, handed on as `augment`; None with `--no-augment`."""
+
+    @functools.wraps(function)
+    def gathered(**given: Any) -> Any:
+        from geounet.augment import Augment
+
+        names = {"rotate": "rotation", **{name: name for name in ("scale", "jitter", "noise", "band_drop")}}
+        chosen = {field: given.pop(name) for name, field in names.items()}
+        return function(augment=Augment(**chosen) if given.pop("augment") else None, **given)
+
+    wrapped: Callable[..., Any] = gathered
+    for decorate in (band_drop, noise, jitter, scale, rotate, augment_flag):
+        wrapped = decorate(wrapped)
+    return wrapped

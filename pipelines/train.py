@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,13 @@ import click
 from . import options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from geounet.training import EpochResult
 
 _PATH = click.Path(path_type=Path)
 _UNLIMITED = 10**9
+_INTERRUPTED = 130
 
 
 class ManyValues(click.Command):
@@ -105,18 +109,63 @@ class ManyValues(click.Command):
     help="Upsampling of the classic UNet.",
 )
 @options.option(
+    "--weights",
+    help="Pretrained weights: imagenet, a torchgeo name such as ResNet18_Weights.SENTINEL2_RGB_MOCO, or a file.",
+)
+@options.option(
+    "--freeze-encoder",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="EPOCHS",
+    help="First epochs in which the pretrained encoder stays as it is.",
+)
+@options.option(
     "--loss",
-    type=click.Choice(["ce", "dice", "ce+dice"]),
     default="ce+dice",
     show_default=True,
-    help="Cross-entropy weighted by class, Dice, or their sum.",
+    help="ce, focal[:GAMMA], dice, jaccard, lovasz, tversky[:ALPHA:BETA], or a sum such as ce+0.5*tversky:0.3:0.7.",
+)
+@options.option(
+    "--label-smoothing",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Share of a label that all classes get alike, in cross-entropy.",
+)
+@options.option(
+    "--class-weights",
+    default="sqrt",
+    show_default=True,
+    metavar="HOW",
+    help="Of ce and focal: none, sqrt or inverse of the classes' frequencies, or a number a class, such as 1,2,5.",
+)
+@options.option(
+    "--boundary-weight",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="What the narrowest gap between touching objects adds to a pixel's weight of 1 (the UNet paper: 10).",
+)
+@options.option(
+    "--boundary-sigma",
+    type=click.FloatRange(0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Width of the gaps that count, in pixels.",
 )
 @options.option(
     "--epochs", type=click.IntRange(1), help="Epochs at most; 100 by default, without limit with --minutes."
 )
 @options.option("--minutes", type=click.FloatRange(0, min_open=True), help="Time budget in minutes.")
+@options.option(
+    "--patience", type=click.IntRange(1), metavar="EPOCHS", help="Stop after so many epochs without a better one."
+)
 @options.option("--patch-size", type=click.IntRange(16), default=256, show_default=True, help="Patch side in pixels.")
-@options.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Patches a step.")
+@options.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Patches a batch.")
+@options.option(
+    "--accumulate", type=click.IntRange(1), default=1, show_default=True, help="Batches whose gradients make one step."
+)
 @options.option(
     "--patches", type=click.IntRange(1), help="Patches an epoch; by default 128 to 512, by the images' area."
 )
@@ -142,8 +191,35 @@ class ManyValues(click.Command):
     help="Mean and standard deviation of each band, or its median and 2nd to 98th percentile, which outliers leave.",
 )
 @options.option("--learning-rate", type=float, default=2e-3, show_default=True, help="Highest learning rate.")
-@options.option("--augment/--no-augment", default=True, show_default=True, help="Flip, rotate, scale and jitter.")
+@options.option("--weight-decay", type=click.FloatRange(0), default=0.01, show_default=True, help="AdamW's.")
+@options.option(
+    "--warm-up",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.05,
+    show_default=True,
+    help="Share of the training in which the learning rate rises.",
+)
+@options.option(
+    "--clip-norm",
+    type=click.FloatRange(0),
+    default=5.0,
+    show_default=True,
+    help="Largest norm of a step's gradient; 0 for any.",
+)
+@options.option(
+    "--ema",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Decay of the weights' moving average, such as 0.99, which is then validated and kept; 0 for none.",
+)
+@options.augmentation
 @options.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, patches and augmentation.")
+@options.option(
+    "--loader-workers",
+    type=click.IntRange(0),
+    help="Processes that make batches ready; by default by device and cores, 8 at most. The result is the same.",
+)
 @options.device
 @options.option(
     "--precision",
@@ -152,48 +228,103 @@ class ManyValues(click.Command):
     show_default=True,
     help="Arithmetic of the forward pass.",
 )
+@options.option("--tensorboard", type=_PATH, metavar="DIR", help="Also write events for TensorBoard, if installed.")
+@options.option(
+    "--resume", is_flag=True, help="Go on where the same training was interrupted; from the start where none was."
+)
+@options.option("--report", type=_PATH, metavar="HTML", help="Where the report goes; MODEL.html by default.")
+@options.option("--no-report", is_flag=True, help="Write no report.")
+@options.option(
+    "--show-samples",
+    type=_PATH,
+    metavar="PNG",
+    help="Only write a picture of the first patches as the network would get them, and train nothing.",
+)
 @options.overwrite
 @options.common
 def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
     """Train a model on IMAGE files, folders, patterns, lists (.txt), URLs or STAC items, and their labels.
 
-    The model file of the best epoch on the validation images is kept; it holds all that prediction needs.
+    The model file of the best epoch on the validation images is kept; it holds all that prediction needs. Ctrl-C leaves
+    the best one so far. Beside it is a report of the training as an HTML page.
     """
     from geounet.classes import read_classes
-    from geounet.learn import Recipe, Source, train
+    from geounet.errors import ModelError
+    from geounet.learn import Recipe, Source, show_samples, train
+    from geounet.models.losses import build_loss
     from geounet.training import Schedule
 
     if bool(given["val"]) != bool(given["val_labels"]):
         raise click.UsageError("--val and --val-labels go together")
     if given["val"] and given["val_fraction"]:
         raise click.UsageError("--val-fraction splits the images where none are given with --val; name one of the two")
-    epochs = given["epochs"] or (_UNLIMITED if given["minutes"] else 100)
+    try:
+        build_loss(given["loss"])
+    except ModelError as error:
+        raise click.BadParameter(str(error), param_hint="--loss") from error
+    given["epochs"] = given["epochs"] or (_UNLIMITED if given["minutes"] else 100)
     how = {"bands": given["bands"], "label_field": given["label_field"], "all_touched": given["all_touched"]}
     how["background"] = 255 if given["background"] is None else given["background"]
-    card = train(
-        Source(images, given["labels"], **how),
-        out,
-        recipe=Recipe(**{name: given[name] for name in Recipe.__slots__}),
-        schedule=Schedule(epochs, given["minutes"], given["learning_rate"]),
-        validation=Source(given["val"], given["val_labels"], **how) if given["val"] else None,
-        classes=read_classes(given["class_file"]) if given["class_file"] else (),
-        command=" ".join(["geounet", *sys.argv[1:]]),
-        overwrite=given["overwrite"],
-        report=_silent if quiet else _show,
-    )
+    source = Source(images, given["labels"], **how)
+    recipe = Recipe(**{name: given[name] for name in Recipe.__slots__})
+    validation = Source(given["val"], given["val_labels"], **how) if given["val"] else None
+    classes = read_classes(given["class_file"]) if given["class_file"] else ()
+    if given["show_samples"]:
+        picture, overwrite = given["show_samples"], given["overwrite"]
+        shown = show_samples(
+            source, picture, recipe=recipe, validation=validation, classes=classes, overwrite=overwrite
+        )
+        click.echo(f"{picture}: {shown} patches; without --show-samples the same command trains on them", err=True)
+        return
+    page = None if given["no_report"] else given["report"] or out.with_suffix(".html")
+    with _kept_if_interrupted(out):
+        card = train(
+            source,
+            out,
+            recipe=recipe,
+            schedule=Schedule(**{name: given[name] for name in Schedule.__slots__}),
+            validation=validation,
+            classes=classes,
+            command=" ".join(["geounet", *sys.argv[1:]]),
+            overwrite=given["overwrite"],
+            resume=given["resume"],
+            tensorboard=given["tensorboard"],
+            page=page,
+            report=_silent if quiet else _show,
+        )
     if not quiet:
         click.echo(f"{out}: {_score(card.metrics)}", err=True)
+        if page is not None:
+            click.echo(f"{page}: the report", err=True)
 
 
-def _silent(_result: EpochResult, _best: bool) -> None:
+@contextmanager
+def _kept_if_interrupted(out: Path) -> Iterator[None]:
+    """On Ctrl-C say what is left, and exit as a shell says of such an end: 128 + SIGINT."""
+    from geounet.models.model_file import read_card
+    from geounet.training_state import state_path
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if state_path(out).exists():
+            left = f"{out} is the best so far: {_score(read_card(out).metrics)}; --resume goes on"
+        else:
+            left = f"no epoch was finished, so {out} is not written"
+        click.echo(f"geounet: interrupted; {left}", err=True)
+        sys.exit(_INTERRUPTED)
+
+
+def _silent(_result: EpochResult) -> None:
     """Say nothing."""
 
 
-def _show(result: EpochResult, best: bool) -> None:
+def _show(result: EpochResult) -> None:
     line = f"epoch {result.epoch:3d}  {result.progress:4.0%}  {result.seconds:5.0f} s  loss {result.loss:.3f}"
     if result.matrix is not None:
+        line += f"  validation {result.validation_loss:.3f}"
         line += f"  mean IoU {result.mean_iou:.3f} ({' '.join(f'{value:.2f}' for value in result.iou)})"
-    click.echo(line + (" *" if best else ""), err=True)
+    click.echo(line + (" *" if result.best else ""), err=True)
 
 
 def _score(metrics: Any) -> str:

@@ -3,13 +3,11 @@
 import base64
 import io
 import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
 
 import geopandas
 import numpy as np
 import pytest
+from pages import BROWSER, console, parsed
 from PIL import Image
 from shapely.geometry import Point
 
@@ -23,38 +21,6 @@ CLASSES = (
     LandClass(2, "forest", "#1c6b3c"),
     LandClass(3, "nowhere", "#999999"),
 )
-BROWSER = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
-)
-VOID = {"meta", "link", "img", "line", "circle", "br"}
-
-
-class Checker(HTMLParser):
-    """Every tag is closed where it should be; collects attributes that lead somewhere, and the text."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.tags, self.links, self.texts = [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.links += [value for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
-def parsed(text):
-    checker = Checker()
-    checker.feed(text)
-    assert checker.open == []
-    return checker
 
 
 @pytest.fixture
@@ -128,16 +94,6 @@ def test_a_page_of_points_has_no_pictures_and_says_what_was_left_out(tmp_path, s
     assert "<img" not in text
     assert "1 points were left out" in text
     assert "3 points that have a class on both sides" in text
-
-
-def console(file):
-    """What the browser has to say of a page."""
-    command = [
-        BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        "--window-size=1200,3000", "--enable-logging=stderr", f"--screenshot={file.with_suffix('.png')}", file.as_uri(),
-    ]  # fmt: skip
-    told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stderr
-    return [line for line in told.splitlines() if "CONSOLE" in line]
 
 
 @pytest.mark.skipif(not BROWSER, reason="no Chromium or Chrome is installed")

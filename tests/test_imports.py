@@ -17,9 +17,9 @@ MODULES = {
 # Lowest first; a module imports from lower layers only. `models` is one: its modules may import each other.
 LAYERS = {
     "errors": {"errors"},
-    "values": {"classes", "compiling", "devices", "ellipsoid", "grid", "outputs", "remote", "scores"},
+    "values": {"classes", "compiling", "devices", "ellipsoid", "grid", "outputs", "remote", "scores", "seeds"},
     "metrics": {"area_estimation", "boundary_metrics", "object_metrics", "pixel_metrics", "seam_quality"},
-    "kernels": {"arcs", "basins", "bends", "burning", "morphology", "pieces", "scratch", "tracing"},
+    "kernels": {"arcs", "basins", "bends", "boundary_weights", "burning", "morphology", "pieces", "scratch", "tracing"},
     "graphs": {"merging"},
     "rules over seams": {"holes", "sieve"},
     "outlines": {"rings"},
@@ -29,26 +29,33 @@ LAYERS = {
     "splits": {"coverage", "leaks", "splits", "stacking"},
     "labels": {"labels", "stac"},
     "pairs": {"pairing"},
+    "footprints": {"footprints"},
+    "chips that are planned and told of": {"chip_catalog", "chip_plan"},
     "sides of a comparison": {"sides"},
     "what feeds and runs networks": {"blending", "runtimes", "sampling", "symmetry"},
     "steps": {
         "augment", "clean", "cluster", "cog", "compatibility", "components", "evaluation", "ground", "inference",
-        "measures", "polygons", "probe", "report", "statistics", "tile_store", "touching", "training",
+        "loading", "measures", "polygons", "probe", "report", "statistics", "tile_store", "touching", "training",
         "vector_io", "zonal",
     },
     "training data": {"geodatasets", "training_data"},
+    "what training leaves": {"training_log", "training_state"},
     "integers": {"quantization"},
     "choices and class rasters": {
         "attributes", "class_raster", "sample_evaluation", "simplify", "stitching", "tuning",
     },
+    "samples shown": {"sample_sheet"},
     "streams": {"streaming"},
     "what is read of a raster": {"strips"},
     "plans": {"plan"},
     "provenance": {"provenance"},
-    "orchestration": {"arrays", "chips", "describe", "learn", "predict", "rasterize", "vectorize"},
+    "orchestration": {"arrays", "chips", "describe", "predict", "rasterize", "vectorize"},
     "the sentence": {"segment"},
     "what a prediction is worth": {"assessment"},
-    "pages": {"evaluation_page"},
+    "a training looked back on": {"review"},
+    "what pages are made of": {"charts", "markup"},
+    "pages": {"evaluation_page", "training_page"},
+    "training from files": {"learn"},
 }  # fmt: skip
 RANK = {module: rank for rank, modules in enumerate(LAYERS.values()) for module in modules}
 EXCEPTIONS = {

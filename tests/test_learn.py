@@ -19,10 +19,14 @@ from geounet.learn import Recipe, Source, train
 from geounet.models.losses import cross_entropy
 from geounet.models.model_file import load_model, read_card
 from geounet.predict import predict
-from geounet.training import EpochResult, Schedule, class_iou, confusion, fit, validate
+from geounet.training import EpochResult, Schedule, Training, class_iou, confusion, validate
 
 CLASSES = (LandClass(10, "dark", "#000080"), LandClass(70, "bright", "#f0e442"))
-TINY = Recipe(depth=2, width=8, patch_size=32, batch_size=4, patches=32, precision="fp32", encoder=None)
+TINY = Recipe(
+    depth=2, width=8, patch_size=32, batch_size=4, patches=32, precision="fp32", encoder=None, loader_workers=0
+)
+
+CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 
 
 def write(path, array, *, crs="EPSG:32633", transform=None, nodata=None):
@@ -73,11 +77,11 @@ def test_training_learns_and_the_model_file_predicts(folders):
         recipe=TINY,
         schedule=Schedule(8, learning_rate=5e-3),
         validation=source(folders / "val"),
-        report=lambda result, best: results.append((result, best)),
+        report=results.append,
     )
     assert [item.value for item in card.classes] == [10, 70]
-    assert card.metrics["mean_iou"] == max(result.mean_iou for result, _ in results) > 0.8
-    assert results[0][0].mean_iou < card.metrics["mean_iou"]
+    assert card.metrics["mean_iou"] == max(result.mean_iou for result in results) > 0.8
+    assert results[0].mean_iou < card.metrics["mean_iou"]
     scene = folders / "val" / "images" / "s3.tif"
     predict(scene, folders / "m.safetensors", folders / "c.tif")
     with rasterio.open(folders / "c.tif") as raster, rasterio.open(folders / "val" / "labels" / "s3.tif") as labels:
@@ -103,7 +107,9 @@ def test_the_same_seed_gives_the_same_weights(folders):
     """Training is reproducible on CPU, and another seed gives another network."""
     weights = []
     for number, seed in enumerate((5, 5, 6)):
-        recipe = Recipe(depth=1, width=4, patch_size=16, batch_size=2, patches=4, precision="fp32", seed=seed)
+        recipe = Recipe(
+            loader_workers=0, depth=1, width=4, patch_size=16, batch_size=2, patches=4, precision="fp32", seed=seed
+        )
         torch.rand(number + 1)
         train(source(folders / "train"), folders / f"{number}.safetensors", recipe=recipe, schedule=Schedule(2))
         network, _ = load_model(folders / f"{number}.safetensors")
@@ -118,7 +124,7 @@ def test_polygon_labels_train_like_rasters(folders):
     frame = geopandas.GeoDataFrame({"use": ["dark", "bright"]}, geometry=boxes, crs="EPSG:32633").to_crs("EPSG:4326")
     frame.to_file(folders / "labels.gpkg")
     where = Source((folders / "train" / "images",), (folders / "labels.gpkg",), label_field="use")
-    recipe = Recipe(depth=1, width=4, patch_size=16, batch_size=2, patches=4)
+    recipe = Recipe(loader_workers=0, depth=1, width=4, patch_size=16, batch_size=2, patches=4)
     card = train(where, folders / "m.safetensors", recipe=recipe, schedule=Schedule(1), classes=CLASSES)
     assert card.classes == CLASSES
 
@@ -130,7 +136,7 @@ def test_images_without_georeference(tmp_path):
         write(tmp_path / "images" / f"{seed}.tif", image, crs=None, transform=Affine.identity())
         labels = np.where(truth, 1, 0).astype(np.uint8)[None]
         write(tmp_path / "labels" / f"{seed}.tif", labels, crs=None, transform=Affine.identity())
-    recipe = Recipe(depth=1, width=4, patch_size=32, batch_size=2, patches=4)
+    recipe = Recipe(loader_workers=0, depth=1, width=4, patch_size=32, batch_size=2, patches=4)
     card = train(source(tmp_path), tmp_path / "m.safetensors", recipe=recipe, schedule=Schedule(1))
     assert card.resolution is None
 
@@ -138,10 +144,10 @@ def test_images_without_georeference(tmp_path):
 def test_the_time_budget_ends_training(folders):
     """--minutes stops within the epoch, and the model file is there."""
     results = []
-    recipe = Recipe(depth=1, width=4, patch_size=16, batch_size=2, patches=10_000)
+    recipe = Recipe(loader_workers=0, depth=1, width=4, patch_size=16, batch_size=2, patches=10_000)
     train(
         source(folders / "train"), folders / "m.safetensors", recipe=recipe, schedule=Schedule(1000, minutes=0.02),
-        report=lambda result, _best: results.append(result),
+        report=results.append,
     )  # fmt: skip
     assert len(results) == 1
     assert results[0].progress == 1.0
@@ -194,7 +200,7 @@ def test_an_existing_model_is_not_replaced_unless_asked(folders):
 def test_inputs_that_cannot_be_used_are_named(folders, change, error, message):
     """Each is one sentence, before any training, and no model file is left."""
     change(folders / "train")
-    recipe = Recipe(depth=1, width=4, patch_size=16, batch_size=2, patches=4)
+    recipe = Recipe(loader_workers=0, depth=1, width=4, patch_size=16, batch_size=2, patches=4)
     if error is None:
         train(source(folders / "train"), folders / "m.safetensors", recipe=recipe, schedule=Schedule(1))
         return
@@ -208,7 +214,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence():
     network = torch.nn.Conv2d(1, 2, 1)
     batch = {"image": torch.full((1, 1, 4, 4), math.nan), "mask": torch.zeros(1, 4, 4, dtype=torch.int64)}
     with pytest.raises(ModelError, match="loss became nan"):
-        list(fit(network, [batch], None, cross_entropy, Schedule(1), device=torch.device("cpu"), dtype=torch.float32))
+        list(Training(network, cross_entropy, Schedule(1), **CPU).epochs(lambda _epoch: [batch]))
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing():
@@ -236,7 +242,7 @@ def test_validation_counts_the_core_alone():
         "mask": torch.zeros(1, 8, 8, dtype=torch.int64),
         "core": (slice(2, 6), slice(3, 5)),
     }
-    matrix = validate(torch.nn.Conv2d(1, 2, 1), [batch], device=torch.device("cpu"), dtype=torch.float32)
+    matrix, _loss = validate(torch.nn.Conv2d(1, 2, 1), [batch], **CPU)
     assert int(matrix.sum()) == 8
 
 
@@ -244,7 +250,7 @@ def test_the_header_is_json_with_the_command(folders):
     """The header can be read without us: plain JSON in safetensors metadata."""
     from safetensors import safe_open
 
-    recipe = Recipe(depth=1, width=4, patch_size=16, batch_size=2, patches=2)
+    recipe = Recipe(loader_workers=0, depth=1, width=4, patch_size=16, batch_size=2, patches=2)
     train(source(folders / "train"), folders / "m.safetensors", recipe=recipe, schedule=Schedule(1), command="here")
     with safe_open(folders / "m.safetensors", framework="pt") as file:
         header = json.loads(file.metadata()["geounet"])

@@ -64,6 +64,14 @@ def build_network(architecture: Architecture) -> nn.Module:
     return network
 
 
+def encoder_modules(network: nn.Module) -> tuple[nn.Module, ...]:
+    """The parts of a network that make up its encoder; empty for a network that is not of :func:`build_network`."""
+    if isinstance(network, UNet):
+        return network.first, network.contracting
+    encoder = getattr(network, "encoder", None)
+    return () if encoder is None else (encoder,)
+
+
 def _classic(architecture: Architecture) -> nn.Module:
     choices = {
         "arch": ("unet",),

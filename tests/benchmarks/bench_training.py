@@ -1,0 +1,180 @@
+"""Training from files beside a loop over one ready batch in memory: what loading, augmenting and book-keeping cost.
+
+The loop over the ready batch is PyTorch by hand: the same network, loss, optimizer, precision and memory format, and
+nothing else. Training is `geounet.learn.train` on GeoTIFFs: patches drawn, read, changed and batched, learning rate,
+clipping, and after each epoch model file, state and log written; its first epoch, in which files are read for the first
+time, is left out. A Lightning Trainer over the same ready batch says what its loop would cost.
+
+    python tests/benchmarks/bench_training.py [--quick] [--rounds 3] [--workers 0,1]
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+import warnings
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import torch
+from common import Row, arguments, draw_scene, interleaved, median_of, report
+from torch.utils.data import DataLoader
+
+from geounet.devices import autocast, pick_device, pick_training_precision
+from geounet.learn import Recipe, Source, train
+from geounet.models.encoders import Architecture, build_network
+from geounet.models.losses import build_loss
+from geounet.training import Schedule
+
+CLASSES = 5
+CHIPS, SIDE = 21, 512
+
+
+def draw_chips(folder, chips, side):
+    """Images of 3 bands with labels of 5 classes, as GeoTIFFs."""
+    (folder / "images").mkdir()
+    (folder / "labels").mkdir()
+    for number in range(chips):
+        name = f"{number:02d}.tif"
+        draw_scene(folder / "images" / name, side, side, seed=number)
+        with rasterio.open(folder / "images" / name) as image:
+            levels = image.read(1).astype(int)
+            profile = image.profile | {"count": 1, "dtype": "uint8", "nodata": None, "compress": "deflate"}
+        with rasterio.open(folder / "labels" / name, "w", **profile) as labels:
+            labels.write(np.uint8(levels * CLASSES // 256)[None] + 1)
+    return Source((folder / "images",), (folder / "labels",))
+
+
+def ready_batch(recipe):
+    """One batch of noise."""
+    random = torch.Generator().manual_seed(0)
+    size = (recipe.batch_size, 3, recipe.patch_size, recipe.patch_size)
+    labels = torch.randint(CLASSES, (size[0], *size[2:]), generator=random)
+    return torch.randn(size, generator=random), labels
+
+
+def network_of(recipe):
+    return build_network(Architecture(3, CLASSES, encoder=recipe.encoder))
+
+
+def hand_written(recipe, steps):
+    """Seconds a step over the ready batch, by hand."""
+    device = pick_device(recipe.device)
+    dtype = pick_training_precision(recipe.precision, device)
+    network = network_of(recipe).to(device, memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    loss, (images, labels) = build_loss(recipe.loss), ready_batch(recipe)
+    images, labels = images.to(device, memory_format=torch.channels_last), labels.to(device)
+    weights = torch.ones(CLASSES, device=device)
+
+    def step():
+        with autocast(device, dtype):
+            logits = network(images)
+        loss(logits.float(), labels, weights, None).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return {"step": seconds_of(step, steps, device)}
+
+
+def seconds_of(step, steps, device):
+    """Seconds of one step, after two that warm up."""
+    for _ in range(2):
+        step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(steps):
+        step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / steps
+
+
+def from_files(source, out, recipe, steps):
+    """Seconds a step of `geounet.learn.train`, over all epochs but the first."""
+    found = []
+    recipe = replace(recipe, patches=steps * recipe.batch_size)
+    train(source, out, recipe=recipe, schedule=Schedule(3), overwrite=True, report=found.append)
+    return {"step": (found[-1].seconds - found[0].seconds) / (found[-1].steps - found[0].steps)}
+
+
+def by_lightning(recipe, steps):
+    """Seconds a step of Lightning's Trainer over the ready batch; None where it is not installed."""
+    try:
+        import lightning
+    except ImportError:
+        return None
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    marks = []
+
+    class Task(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.network, self.loss = network_of(recipe), build_loss(recipe.loss)
+
+        def training_step(self, batch, _index):
+            marks.append(time.perf_counter())
+            images, labels = batch
+            logits = self.network(images.to(memory_format=torch.channels_last))
+            return self.loss(logits.float(), labels, None, None)
+
+        def configure_optimizers(self):
+            return torch.optim.AdamW(self.parameters(), lr=1e-3, fused=True)
+
+    device = pick_device(recipe.device)
+    bf16 = pick_training_precision(recipe.precision, device) is torch.bfloat16
+    trainer = lightning.Trainer(
+        max_epochs=1, accelerator=device.type, devices=1, precision="bf16-mixed" if bf16 else "32-true",
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    task = Task().to(memory_format=torch.channels_last)
+    # A bare list would be many loaders to Lightning.
+    trainer.fit(task, DataLoader([ready_batch(recipe)] * (steps + 3), batch_size=None))
+    return {"step": (marks[-1] - marks[2]) / (len(marks) - 3)}
+
+
+def main():
+    """Measure in turn, so that the machine's drift meets all; the median of the rounds' ratios counts."""
+    parser = arguments(__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", default="0,1", help="numbers of loader processes to try")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--encoder", default="resnet18")
+    parser.add_argument("--batch-size", type=int, default=8)
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    side, chips, steps = (128, 2, 2) if given.quick else (SIDE, CHIPS, given.steps)
+    patch = 64 if given.quick else 256
+    recipe = Recipe(encoder=given.encoder, patch_size=patch, batch_size=given.batch_size)
+    with tempfile.TemporaryDirectory() as folder:
+        source = draw_chips(Path(folder), chips, side)
+        contenders = {"ready": partial(hand_written, recipe, steps), "lightning": partial(by_lightning, recipe, steps)}
+        for workers in map(int, given.workers.split(",")):
+            one = replace(recipe, loader_workers=workers)
+            contenders[f"{workers} processes"] = partial(from_files, source, Path(folder, "m.safetensors"), one, steps)
+        found = interleaved(contenders, given.rounds)
+    seconds = {name: median_of(rows, "step") for name, rows in found.items()}
+    ratios = {
+        name: float(np.median([a["step"] / b["step"] for a, b in zip(found["ready"], rows, strict=True)]))
+        for name, rows in found.items()
+    }
+    rows = [
+        Row(f"training, {name} beside it, over the ready batch", ratio, "x", ">= 0.9", f"{seconds[name]:.3f} s a step")
+        for name, ratio in ratios.items()
+        if "processes" in name
+    ]
+    if "lightning" in ratios:
+        rows.append(Row("Lightning's Trainer over the ready batch", ratios["lightning"], "x", "", "no loading"))
+    patches = recipe.batch_size / seconds["ready"]
+    rows.append(Row("ready batch", patches, "1/s", "", f"patches of {patch} px, {recipe.batch_size} a batch"))
+    report("training", f"Training a UNet with {given.encoder}", rows, given, {"seconds": found})
+
+
+if __name__ == "__main__":
+    main()
