@@ -195,8 +195,8 @@ def cut_chips(
     )
     how = split or Split()
     choices = [bands, [asdict(item) for item in classes], label_field, size, overlap, asdict(how)]
-    _begin(folder, _request([*files, *sources], choices), [*files, *sources], overwrite)
     rows = plan_rows(areas_of(items, how, size), size, overlap)
+    _begin(folder, _request([*files, *sources], choices), [*files, *sources], overwrite)
     known = {row.area.scene.label: row.area.scene for row in rows}
     spans = {name: span_of_scene(scene) for name, scene in known.items()}
     cutter = Cutter(folder.absolute(), tuple(classes), spans)

@@ -50,6 +50,8 @@ class Reading:
     """The code outside all polygons and label rasters; NODATA leaves that ground out."""
     all_touched: bool = False
     """Polygons label all pixels that they touch, not only those whose centre they hold."""
+    instances: bool = False
+    """Label rasters number their objects; the classes are those of :mod:`geounet.instances`."""
 
 
 # --- files
@@ -195,6 +197,7 @@ def pair_labels(
     label_field: str | None = None,
     background: int = NODATA,
     all_touched: bool = False,
+    instances: bool = False,
 ) -> tuple[Pair, ...]:
     """Join images with all label files that belong to them.
 
@@ -212,12 +215,13 @@ def pair_labels(
         label_field: see :class:`Reading`.
         background: see :class:`Reading`.
         all_touched: see :class:`Reading`.
+        instances: see :class:`Reading`.
 
     Raises:
         LabelError: no image has a label, or a label file cannot be used.
         SceneError: an image cannot be opened.
     """
-    reading = Reading(classes, label_field, background, all_touched)
+    reading = Reading(classes, label_field, background, all_touched, instances)
     scenes = [_load_image(path, bands) for path in images]
     files = [_load_label(path, reading) for path in labels]
     complaints: list[str] = []
@@ -373,8 +377,10 @@ def _layer(image: Scene, file: _Label, reading: Reading) -> Pair:
     """One label file on an image's pixels.
 
     Raises:
-        LabelError: it is a picture in colour, and there is no class table.
+        LabelError: it is a picture in colour, and there is no class table; or it does not number objects and should.
     """
+    if reading.instances:
+        return Pair(image, _instance_map(file), instances=True)
     if file.scene is None:
         frame, codes = file.frame_for(image), file.codes
         polygons = polygons_near(image, frame, np.asarray(codes), str(file.path), reading.all_touched)
@@ -390,6 +396,14 @@ def _layer(image: Scene, file: _Label, reading: Reading) -> Pair:
         raise LabelError(f"label {file.path} is a picture in colour; --classes must say which colour is which class")
     colors = tuple((item.rgb, item.value) for item in reading.classes)
     return replace(pair, label=load_scene(label.path, label.bands[:_COLOR_BANDS]), colors=colors)
+
+
+def _instance_map(file: _Label) -> Scene:
+    scene = file.scene
+    if scene is None or len(scene.bands) != 1 or np.dtype(scene.dtype).kind not in "iu":
+        found = "polygons" if scene is None else f"{len(scene.bands)} band(s) of {scene.dtype}"
+        raise LabelError(f"label {file.path} holds {found}; --instances needs one band of whole numbers, one an object")
+    return scene
 
 
 def _by_palette(label: Scene, classes: Sequence[LandClass]) -> tuple[tuple[int, int], ...]:

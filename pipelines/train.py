@@ -84,6 +84,11 @@ class ManyValues(click.Command):
     help="Polygons label every pixel that they touch, not only those whose centre they hold.",
 )
 @options.option(
+    "--instances",
+    is_flag=True,
+    help="Label rasters number their objects, 0 where there is none: learn background, object and boundary.",
+)
+@options.option(
     "--background",
     type=click.IntRange(0, 254),
     help="Class value outside all label polygons and rasters; without it that ground is left out.",
@@ -256,6 +261,8 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
 
     if bool(given["val"]) != bool(given["val_labels"]):
         raise click.UsageError("--val and --val-labels go together")
+    if given["instances"] and given["class_file"]:
+        raise click.UsageError("--instances has its own classes: background, object, boundary; leave --classes out")
     if given["val"] and given["val_fraction"]:
         raise click.UsageError("--val-fraction splits the images where none are given with --val; name one of the two")
     try:
@@ -264,6 +271,7 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
         raise click.BadParameter(str(error), param_hint="--loss") from error
     given["epochs"] = given["epochs"] or (_UNLIMITED if given["minutes"] else 100)
     how = {"bands": given["bands"], "label_field": given["label_field"], "all_touched": given["all_touched"]}
+    how["instances"] = given["instances"]
     how["background"] = 255 if given["background"] is None else given["background"]
     source = Source(images, given["labels"], **how)
     recipe = Recipe(**{name: given[name] for name in Recipe.__slots__})

@@ -19,7 +19,10 @@ LAYERS = {
     "errors": {"errors"},
     "values": {"classes", "compiling", "devices", "ellipsoid", "grid", "outputs", "remote", "scores", "seeds"},
     "metrics": {"area_estimation", "boundary_metrics", "object_metrics", "pixel_metrics", "seam_quality"},
-    "kernels": {"arcs", "basins", "bends", "boundary_weights", "burning", "morphology", "pieces", "scratch", "tracing"},
+    "kernels": {
+        "arcs", "basins", "bends", "boundary_weights", "burning", "instances", "morphology", "pieces", "scratch",
+        "tracing",
+    },
     "graphs": {"merging"},
     "rules over seams": {"holes", "sieve"},
     "outlines": {"rings"},
