@@ -77,7 +77,7 @@ class Augment:
         some_invalid = not bool(valid.all())
         places = _places(matrices, int(images.shape[2]), int(images.shape[3]))
         turned = _resampled(_with(images, valid) if some_invalid else images, places, "bilinear")
-        masks = _resampled(labels.unsqueeze(1).to(images), places, "nearest").squeeze(1).round().long()
+        masks = _resampled(labels.unsqueeze(1).to(images), places, "nearest").squeeze(1).long()
         if not some_invalid:
             return self._radiometry(turned, generator), masks
         kept = turned[:, -1] > _WHOLLY
@@ -139,7 +139,10 @@ def _places(matrices: Tensor, height: int, width: int) -> Tensor:
     down = torch.linspace(-1, 1, height, device=matrices.device, dtype=matrices.dtype)
     by_col = back[..., 0] * across + back[..., 2]  # (N, 2, W)
     by_row = back[..., 1] * down  # (N, 2, H)
-    return torch.stack([by_col[:, axis, None, :] + by_row[:, axis, :, None] for axis in (0, 1)], dim=-1)
+    places = torch.empty(len(matrices), height, width, 2, device=matrices.device, dtype=matrices.dtype)
+    for axis in (0, 1):
+        torch.add(by_col[:, axis, None, :], by_row[:, axis, :, None], out=places[..., axis])
+    return places
 
 
 def _resampled(images: Tensor, places: Tensor, mode: str) -> Tensor:
