@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
+    from shapely.geometry.base import BaseGeometry
 
 _WIDTH, _HEIGHT = 640, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 14, 12, 40
@@ -48,7 +49,7 @@ class Ground:
     """What they have in common."""
     color: str
     """Of CSS."""
-    outlines: tuple[shapely.Geometry, ...]
+    outlines: tuple[BaseGeometry, ...]
     """Polygons in longitude and latitude, degrees."""
 
 
@@ -172,7 +173,7 @@ def _degrees(value: float, signs: str) -> str:
     return f"{abs(value):.6g}° {signs[value < 0]}" if value else "0°"
 
 
-def _outline(shape: shapely.Geometry, ground: Ground, across: _Scale, down: _Scale) -> str:
+def _outline(shape: BaseGeometry, ground: Ground, across: _Scale, down: _Scale) -> str:
     """Filled, half transparent, so that what lies below shows; a ring around what would be too small to see."""
     style = f"stroke:{ground.color};fill:{ground.color};fill-opacity:.25;stroke-width:1.5"
     path = "".join(_ring(ring, across, down) for ring in shapely.get_rings(shapely.get_parts(shape)))
@@ -183,7 +184,7 @@ def _outline(shape: shapely.Geometry, ground: Ground, across: _Scale, down: _Sca
     return f'<path d="{path}" style="{style}" fill-rule="evenodd"><title>{escape(ground.name)}</title></path>{ring}'
 
 
-def _ring(ring: shapely.Geometry, across: _Scale, down: _Scale) -> str:
+def _ring(ring: BaseGeometry, across: _Scale, down: _Scale) -> str:
     points = shapely.get_coordinates(ring)
     return "M" + "L".join(f"{across(x):.1f} {down(y):.1f}" for x, y in points[:-1].tolist()) + "Z"
 

@@ -20,7 +20,7 @@ import rasterio.windows
 
 from geounet.classes import LandClass, default_class
 from geounet.errors import OutputError
-from geounet.scene import load_scene, opened, pixel_coordinates_allowed
+from geounet.scene import load_scene, opened, pixel_coordinates_allowed, small_cache
 from geounet.styles import write_qml
 
 if TYPE_CHECKING:
@@ -77,8 +77,10 @@ def write_cog(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Window,
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             plain, cog = Path(folder, f"{path.name}.plain"), Path(folder, path.name)
-            _write_plain(plain, profile, pieces)
-            _copy_to_cog(plain, cog, {"nbits": 16} if profile.dtype == "float16" else {})
+            # GDAL would hold up to a twentieth of the memory in blocks that nobody asks for again.
+            with small_cache():
+                _write_plain(plain, profile, pieces)
+                _copy_to_cog(plain, cog, {"nbits": 16} if profile.dtype == "float16" else {})
             sidecar = Path(f"{path}.aux.xml")
             if sidecar.exists():
                 # Of the class raster that this one replaces.

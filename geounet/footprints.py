@@ -43,9 +43,8 @@ def footprint(scene: Scene, window: Window | None = None) -> shapely.Polygon | s
     if outline.is_empty:
         return None
     west, south, east, north = outline.bounds
-    outline = outline.simplify(_NEARLY * max(east - west, north - south))
-    points = shapely.get_coordinates(outline)
-    return _cut(points) if _crosses(points) else orient(outline)
+    points = shapely.get_coordinates(outline.simplify(_NEARLY * max(east - west, north - south)))
+    return _cut(points) if _crosses(points) else orient(shapely.Polygon(points))
 
 
 def _crosses(points: Points) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from geounet.burning import Outlines, burn, outlines
 from geounet.classes import NODATA, LandClass
 from geounet.errors import LabelError
+from geounet.instances import REACH, instance_codes
 from geounet.placement import bounds_of
 from geounet.scene import Scene, aligned, read_stored
 
@@ -57,6 +58,8 @@ class Pair:
     """Where a label raster lies on the image's pixels; None where it covers them all."""
     below: Pair | None = None
     """Another label of the same image, which counts where this one says nothing."""
+    instances: bool = False
+    """Whether a label raster numbers its objects instead of naming classes; see :mod:`geounet.instances`."""
     region: Window | None = None
     """The pixels of the image that this pair stands for; None for all."""
 
@@ -197,6 +200,8 @@ def _of_one(part: Pair, window: Window) -> tuple[Codes, NDArray[np.bool_]]:
 
 
 def _read(pair: Pair, label: Scene, window: Window) -> Codes:
+    if pair.instances:
+        return _read_instances(pair, label, window)
     with aligned(label, pair.image) as (dataset, scene):
         stored, valid = read_stored(dataset, scene, window)
     codes = _codes_of_colors(stored, pair.colors) if pair.colors else _codes_of_values(stored[0])
@@ -205,6 +210,14 @@ def _read(pair: Pair, label: Scene, window: Window) -> Codes:
         table[[index for index, _code in pair.indices]] = [code for _index, code in pair.indices]
         codes = table[codes]
     return np.where(valid, codes, np.uint8(NODATA))
+
+
+def _read_instances(pair: Pair, label: Scene, window: Window) -> Codes:
+    around = window.padded(REACH).intersection(pair.image.extent)
+    with aligned(label, pair.image) as (dataset, scene):
+        ids, valid = read_stored(dataset, scene, around)
+    codes = np.where(valid, instance_codes(np.where(valid, ids[0], 0)), np.uint8(NODATA))
+    return codes[window.within(around)]
 
 
 def _codes_of_values(stored: NDArray[Any]) -> Codes:

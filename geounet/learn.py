@@ -17,6 +17,7 @@ from geounet.augment import Augment
 from geounet.devices import pick_device, pick_training_precision
 from geounet.errors import ModelError, OutputError
 from geounet.grid import Grid, round_up
+from geounet.instances import INSTANCE_CLASSES
 from geounet.loading import EpochBatches, GapWeights, loading_workers
 from geounet.models.encoders import Architecture, build_network
 from geounet.models.exchange import declared_stride
@@ -119,18 +120,20 @@ class Recipe:
 class Source:
     """Where images and labels are, and how to read them."""
 
-    images: tuple[Path, ...]
-    """Files and folders."""
-    labels: tuple[Path, ...]
-    """Files and folders: rasters or polygon files."""
-    bands: tuple[int, ...] | None = None
-    """Bands to read, from 1."""
+    images: tuple[Path | str, ...]
+    """Files, folders, patterns, lists (.txt), URLs and STAC items."""
+    labels: tuple[Path | str, ...]
+    """Likewise: rasters or polygon files."""
+    bands: tuple[int | str, ...] | None = None
+    """Bands to read, by numbers from 1 or by names."""
     label_field: str | None = None
     """The polygons' field with the class."""
     background: int = 255
     """The code outside all polygons; 255 leaves it out."""
     all_touched: bool = False
     """Polygons label every pixel that they touch, not only those whose centre they hold."""
+    instances: bool = False
+    """Label rasters number their objects; what is learnt are the classes of :mod:`geounet.instances`."""
 
     def pairs(self, classes: Sequence[LandClass]) -> tuple[Pair, ...]:
         """Images joined with their labels; see :func:`geounet.pairing.pair_labels`."""
@@ -142,6 +145,7 @@ class Source:
             label_field=self.label_field,
             background=self.background,
             all_touched=self.all_touched,
+            instances=self.instances,
         )
 
 
@@ -367,6 +371,7 @@ def _gathered(
     recipe: Recipe,
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...], Statistics, tuple[LandClass, ...]]:
     """Training pairs, validation pairs, what the former hold, and the classes."""
+    classes = INSTANCE_CLASSES if isinstance(source, Source) and source.instances else classes
     pairs, checks = _sides(source, validation, classes, recipe)
     statistics = collect(pairs, robust=recipe.normalization == "percentiles", known=[item.value for item in classes])
     table = choose_classes(statistics.counts, classes, label_of(pairs[0]))

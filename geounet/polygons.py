@@ -264,9 +264,8 @@ def _take_bytes(offsets: Integers, data: Bytes, wanted: Integers) -> tuple[Integ
         out_offsets[at + 1] = out_offsets[at] + offsets[wanted[at] + 1] - offsets[wanted[at]]
     out = np.empty(out_offsets[-1], np.uint8)
     for at in range(wanted.size):
-        source, target = offsets[wanted[at]], out_offsets[at]
-        for byte in range(out_offsets[at + 1] - target):
-            out[target + byte] = data[source + byte]
+        source = wanted[at]
+        out[out_offsets[at] : out_offsets[at + 1]] = data[offsets[source] : offsets[source + 1]]
     return out_offsets, out
 
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,7 +16,8 @@ from geounet.cluster import connect, map_unordered, threads_per_worker, usable_c
 from geounet.cog import RasterProfile, write_cog
 from geounet.compatibility import scene_for_model
 from geounet.devices import pick_device
-from geounet.errors import GeounetError, OutputError, UnreachableError
+from geounet.errors import GeounetError, OutputError, SceneError, UnreachableError
+from geounet.identity import identity_of
 from geounet.inference import PROBABILITIES, Job, run_block
 from geounet.models.model_file import fingerprint, read_card
 from geounet.outputs import check_output
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from geounet.classes import LandClass
+    from geounet.scene import Scene
 
     Progress = Callable[[int, int], None]
 
@@ -127,11 +129,13 @@ def predict(
     request = request_of(path, model, bands=bands, bbox=bbox, engine=engine)
     dtype = None if probabilities is None else probabilities_dtype
     work = Work(plan, model.absolute(), fingerprint(model), str(device), request, dtype)
-    store = _open_store(work, out, restart=overwrite)
+    identity = store_identity(work)
+    store = _open_store(work, out, identity, restart=overwrite)
     try:
         work = _with_integers(work, store) if tuning.precision == "int8" else work
         with small_cache():
             records, resumed = _run_blocks(work, store, engine, progress)
+        _check_unchanged(scene, identity["scene"])
     except UnreachableError:
         # A server's trouble passes, and a fresh signed URL is the same scene: the finished blocks stay.
         raise
@@ -160,7 +164,14 @@ class _Outputs:
             check_output(path, overwrite)
 
 
-def _open_store(work: Work, out: Path, *, restart: bool) -> TileStore:
+def _check_unchanged(scene: Scene, before: list[Any]) -> None:
+    if identity_of(scene.path) != before:
+        raise SceneError(
+            f"{scene.label} was written anew while it was read; nothing is kept of this run, start it again"
+        )
+
+
+def _open_store(work: Work, out: Path, identity: dict[str, Any], *, restart: bool) -> TileStore:
     plan, layers = work.plan, [Layer("classes"), Layer("confidence")]
     if work.probabilities:
         layers.append(Layer(PROBABILITIES, len(plan.card.classes), work.probabilities))
@@ -169,7 +180,7 @@ def _open_store(work: Work, out: Path, *, restart: bool) -> TileStore:
         plan.grid.region,
         plan.block_shape,
         layers,
-        store_identity(work),
+        identity,
         shift=plan.reach,
         # Blended blocks are large and come piece by piece: neither here nor in the COG is one held as a whole.
         chunk_shape=(plan.grid.core_height, plan.grid.core_width) if plan.reach else None,

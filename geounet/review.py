@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    import shapely
     from numpy.typing import NDArray
+    from shapely.geometry.base import BaseGeometry
 
     from geounet.grid import Window
     from geounet.labels import Pair
@@ -62,7 +62,7 @@ class Footprints:
 
     name: str
     """`training` or `validation`."""
-    outlines: tuple[shapely.Geometry, ...]
+    outlines: tuple[BaseGeometry, ...]
     """One an image or area; those without a place on the globe are left out."""
 
 

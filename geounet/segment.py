@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from geounet.grid import Window
     from geounet.predict import Engine
+    from geounet.vectorize import Touching
 
     Progress = Callable[[int, int], None]
 
@@ -66,6 +67,9 @@ def make_product(
     bbox: tuple[float, float, float, float] | None = None,
     vector_format: str = "gpkg",
     min_area: float = 0.0,
+    simplification: float | None = None,
+    smooth: bool = False,
+    touching: Touching | None = None,
     steps: Cleaning | None = None,
     engine: Engine | None = None,
     overwrite: bool = False,
@@ -82,6 +86,9 @@ def make_product(
         bbox: minimum x, minimum y, maximum x, maximum y in the scene's CRS.
         vector_format: ending of the polygon file.
         min_area: polygons of fewer hectares are left out.
+        simplification: see :func:`geounet.vectorize.vectorize`.
+        smooth: see :func:`geounet.vectorize.vectorize`.
+        touching: how fields of one class that touch are told apart; None: they are not.
         steps: how to clean the class raster; None leaves it as predicted.
         engine: how the prediction runs.
         overwrite: replace a finished product.
@@ -109,7 +116,16 @@ def make_product(
         )
     if steps:
         clean(predicted, classes, steps, overwrite=True)
-    summary = vectorize(classes, polygons, confidence=share, min_area=min_area, overwrite=True)
+    summary = vectorize(
+        classes,
+        polygons,
+        confidence=share,
+        min_area=min_area,
+        simplification=simplification,
+        smooth=smooth,
+        touching=touching,
+        overwrite=True,
+    )
     preview(scene, classes, picture, read_card(model).classes, read_vectors(polygons) if summary.polygons else None)
     product = Product(
         public_name(str(scene)),

@@ -10,7 +10,7 @@ import numpy as np
 
 from geounet.class_raster import class_reader
 from geounet.errors import SceneError
-from geounet.scene import aligned, load_scene, read_stored, small_cache
+from geounet.scene import aligned, decoding_in_threads, load_scene, read_stored, small_cache
 from geounet.touching import Splitting, split_touching
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def open_strips(
     """
     with ExitStack() as stack:
         stack.enter_context(small_cache())
-        read_classes = stack.enter_context(class_reader(scene))
+        with decoding_in_threads(workers):
+            read_classes = stack.enter_context(class_reader(scene))
+            opened_layers = [stack.enter_context(aligned(layer, scene)) for layer in layers]
         class_of_code = np.arange(256, dtype=np.uint8)
         if touching is not None:
             objects = stack.enter_context(
@@ -73,7 +75,6 @@ def open_strips(
                 )
             )
             read_classes, class_of_code = objects.codes, objects.class_of_code
-        opened_layers = [stack.enter_context(aligned(layer, scene)) for layer in layers]
 
         def read(window: Window) -> tuple[NDArray[np.uint8], tuple[Layer, ...]]:
             stored = [read_stored(dataset, layer, window) for dataset, layer in opened_layers]

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 @options.option(
     "--min-area", type=click.FloatRange(0), default=0.0, show_default=True, help="Leave out polygons of fewer hectares."
 )
+@options.simplify
+@options.smooth
+@options.boundary_class
 @options.cleaning
 @options.bands
 @options.bbox
@@ -40,11 +43,23 @@ def command(scenes: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
 
     Each scene's folder holds classes.tif, confidence.tif, polygons, preview.png and product.json, which comes last.
     """
+    given["touching"] = _touching(given["model"], given.pop("boundary_class"))
     files = _files(scenes)
     failures = [_shown(scene) for scene in files if not _run(scene, out / _stem(scene), quiet, given)]
     if failures:
         click.echo(f"geounet: {len(failures)} of {len(files)} scenes failed: {', '.join(failures)}", err=True)
         sys.exit(1 if len(failures) == len(files) else 3)
+
+
+def _touching(model: Path, boundary_class: str | None) -> Any:
+    """How touching fields are told apart, where the model has a class between them."""
+    if boundary_class is None:
+        return None
+    from geounet.models.model_file import read_card
+
+    from .vectorize import touching_of
+
+    return touching_of(read_card(model).classes, boundary_class)
 
 
 def _files(scenes: tuple[str, ...]) -> list[str]:

@@ -43,12 +43,11 @@ class ManyValues(click.Command):
 
 
 @click.command(cls=ManyValues)
-@click.argument("images", nargs=-1, required=True, type=_PATH, metavar="IMAGE...")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @options.option(
     "--labels",
     multiple=True,
     required=True,
-    type=_PATH,
     metavar="L...",
     help="Label rasters or polygon files; folders, patterns or lists (.txt) of them. They go with images by place and "
     "time, without georeference by name.",
@@ -56,11 +55,10 @@ class ManyValues(click.Command):
 @options.option(
     "--val",
     multiple=True,
-    type=_PATH,
     metavar="IMAGE...",
     help="Validation images or folders; they choose the best epoch.",
 )
-@options.option("--val-labels", multiple=True, type=_PATH, metavar="L...", help="Their labels.")
+@options.option("--val-labels", multiple=True, metavar="L...", help="Their labels.")
 @options.option(
     "--val-fraction",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -84,6 +82,11 @@ class ManyValues(click.Command):
     "--all-touched",
     is_flag=True,
     help="Polygons label every pixel that they touch, not only those whose centre they hold.",
+)
+@options.option(
+    "--instances",
+    is_flag=True,
+    help="Label rasters number their objects, 0 where there is none: learn background, object and boundary.",
 )
 @options.option(
     "--background",
@@ -244,8 +247,8 @@ class ManyValues(click.Command):
 )
 @options.overwrite
 @options.common
-def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
-    """Train a model on IMAGE files, folders, patterns or lists (.txt) of them, and their labels.
+def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
+    """Train a model on IMAGE files, folders, patterns, lists (.txt), URLs or STAC items, and their labels.
 
     The model file of the best epoch on the validation images is kept; it holds all that prediction needs. Ctrl-C leaves
     the best one so far. Beside it is a report of the training as an HTML page.
@@ -258,6 +261,8 @@ def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> N
 
     if bool(given["val"]) != bool(given["val_labels"]):
         raise click.UsageError("--val and --val-labels go together")
+    if given["instances"] and given["class_file"]:
+        raise click.UsageError("--instances has its own classes: background, object, boundary; leave --classes out")
     if given["val"] and given["val_fraction"]:
         raise click.UsageError("--val-fraction splits the images where none are given with --val; name one of the two")
     try:
@@ -266,6 +271,7 @@ def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> N
         raise click.BadParameter(str(error), param_hint="--loss") from error
     given["epochs"] = given["epochs"] or (_UNLIMITED if given["minutes"] else 100)
     how = {"bands": given["bands"], "label_field": given["label_field"], "all_touched": given["all_touched"]}
+    how["instances"] = given["instances"]
     how["background"] = 255 if given["background"] is None else given["background"]
     source = Source(images, given["labels"], **how)
     recipe = Recipe(**{name: given[name] for name in Recipe.__slots__})

@@ -45,16 +45,21 @@ def _touching(raster, field_classes, wanted, boundary_class, boundary, rise):
     if not wanted:
         return None
     from geounet.cog import classes_of
+
+    return touching_of(classes_of(raster), boundary_class, field_classes, boundary, rise=rise)
+
+
+def touching_of(table, boundary_class, field_classes=(), boundary=None, **how):
+    """How touching fields of a class table are told apart."""
     from geounet.formats.fiboa import field_values
     from geounet.touching import Splitting
     from geounet.vectorize import Touching
 
-    table = classes_of(raster)
     (between,) = field_values(table, (boundary_class,)) if boundary_class else (None,)
     fields = field_values(table, field_classes) or frozenset(item.value for item in table) - {0}
     path, band = _band_of(boundary)
     try:
-        return Touching(Splitting(fields - {between}, between, rise), path, band)
+        return Touching(Splitting(fields - {between}, between, **how), path, band)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -113,19 +118,14 @@ def _band_of(text):
     show_default=True,
     help="Rows and columns traced at once, in pixels; it changes no result.",
 )
-@options.option(
-    "--simplify",
-    "simplification",
-    type=click.FloatRange(min=0),
-    help="Metres by which outlines may leave their course (pixels without a CRS); shared edges stay shared.",
-)
-@options.option("--smooth", is_flag=True, help="Cut the corners of the pixels' stairs; shared edges stay shared.")
+@options.simplify
+@options.smooth
 @options.option(
     "--split-touching",
     is_flag=True,
     help="Tell touching fields of one class apart, by --boundary-class, --boundary or both.",
 )
-@options.option("--boundary-class", help="Class (name or value) between fields; its pixels go to the fields around it.")
+@options.boundary_class
 @options.option(
     "--boundary",
     metavar="RASTER[:BAND]",

@@ -19,6 +19,7 @@ from shapely.geometry import Point, Polygon, box
 from geounet.classes import LandClass
 from geounet.errors import LabelError
 from geounet.grid import Window
+from geounet.instances import instance_codes
 from geounet.labels import read_codes
 from geounet.pairing import list_rasters, pair_labels
 
@@ -353,3 +354,34 @@ def test_a_palette_picture_gives_its_indices(tmp_path, picture):
     drawn.save(tmp_path / "label.png")
     found = burnt(image, tmp_path / "label.png", Window(0, 0, 5, 8))
     np.testing.assert_array_equal(found, np.where(codes == 255, 3, codes))
+
+
+# --- maps of numbered objects -------------------------------------------------------------------------------------
+
+
+def test_instance_maps_read_window_by_window_are_the_whole(tmp_path, write_scene):
+    """A boundary just outside a window is seen from within it; ids go beyond 8 bits."""
+    random = np.random.default_rng(3)
+    ids = random.choice(np.array([0, 7, 255, 256, 40000], np.uint16), (5, 6)).repeat(4, axis=0).repeat(3, axis=1)
+    scene = write_scene(tmp_path / "a.png", np.zeros(ids.shape, np.uint8), crs=None, transform=None, driver="PNG")
+    label = write_scene(tmp_path / "a_mask.png", ids, crs=None, transform=None, driver="PNG")
+    (pair,) = pair_labels([scene], [label], instances=True)
+    whole = read_codes(pair, pair.image.extent)
+    np.testing.assert_array_equal(whole, instance_codes(ids))
+    for window in (Window(3, 2, 9, 5), Window(8, 9, 1, 1), Window(15, 12, 10, 10)):
+        inside = window.intersection(pair.image.extent)
+        np.testing.assert_array_equal(
+            read_codes(pair, window)[inside.within(window)], whole[inside.within(pair.image.extent)]
+        )
+
+
+def test_what_numbers_no_objects_is_no_instance_map(tmp_path, write_scene, image):
+    vectors = write_polygons(tmp_path / "scene.gpkg")
+    with pytest.raises(LabelError, match=r"scene\.gpkg holds polygons"):
+        pair_labels([image], [vectors], instances=True)
+    picture = write_scene(tmp_path / "scene_mask.tif", np.zeros((3, HEIGHT, WIDTH), np.uint8))
+    with pytest.raises(LabelError, match=r"scene_mask\.tif holds 3 band\(s\) of uint8"):
+        pair_labels([image], [picture], instances=True)
+    shares = write_scene(tmp_path / "scene_label.tif", np.zeros((HEIGHT, WIDTH), np.float32))
+    with pytest.raises(LabelError, match=r"1 band\(s\) of float32"):
+        pair_labels([image], [shares], instances=True)

@@ -294,6 +294,20 @@ def test_unfinished_work_of_another_model_is_refused_not_mixed(tmp_path, holed_s
     assert result.resumed == 0
 
 
+def test_a_scene_written_anew_meanwhile_is_not_mixed_with_what_it_was(tmp_path, model):
+    """Half of the blocks would show the one and half the other: no raster comes of it, and nothing is resumed."""
+    scene, out = write(tmp_path / "scene.tif", landscape(96, 80)), tmp_path / "out.tif"
+
+    def replace_after_the_first_block(done, _all):
+        if done == 1:
+            write(scene, landscape(96, 80, seed=1))
+
+    with pytest.raises(SceneError, match=r"scene\.tif was written anew while it was read"):
+        predict(scene, model, out, engine=Engine(tile_size=32), progress=replace_after_the_first_block)
+    assert not list(tmp_path.glob("out.tif*"))
+    assert predict(scene, model, out, engine=Engine(tile_size=32)).resumed == 0
+
+
 def test_a_running_scheduler_gives_the_same_raster(tmp_path, holed_scene, model, running_cluster):
     """A scheduler and two worker processes joined by address do what the embedded cluster does."""
     how = {"tile_size": 32, "window_size": 80}

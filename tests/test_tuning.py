@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import rasterio
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from untrained import make_model
 
 from geounet import probe, tuning
@@ -91,11 +95,37 @@ def test_the_measured_halo_is_enough_and_the_next_smaller_is_not(place, scene, m
     assert not all(probe._is_enough(sample, network, card.halo, found.halo - card.stride) for sample in samples)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 30_000), st.integers(1, 30_000), st.sampled_from([16, 32]), st.integers(0, 24))
+def test_windows_are_bounded_and_no_other_cut_is_less_work(height, width, stride, strides):
+    """Aligned cores that cover the scene, in windows as large as allowed; more or fewer parts only add to the work."""
+    halo = strides * stride
+    core = tuning._least_work(height, width, stride, halo)
+    assert all(side % stride == 0 for side in core)
+    parts = [-(-length // side) for length, side in zip((height, width), core, strict=True)]
+    limit = max(2816, 1024 + 2 * halo) ** 2
+
+    def window_and_work(rows, columns):
+        sides = [
+            stride * -(-length // (count * stride)) + 2 * halo for length, count in ((height, rows), (width, columns))
+        ]
+        return sides[0] * sides[1], rows * columns * sides[0] * sides[1]
+
+    window, work = window_and_work(*parts)
+    assert window <= limit
+    assert (core[0] + 2 * halo) * (core[1] + 2 * halo) == window
+    for other in product(range(max(1, parts[0] - 2), parts[0] + 3), range(max(1, parts[1] - 2), parts[1] + 3)):
+        its_window, its_work = window_and_work(*other)
+        # Parts that are cut no finer than half the smallest core are looked at.
+        fine = any(count > max(1, -(-length // 512)) for length, count in zip((height, width), other, strict=True))
+        assert its_window > limit or its_work >= work or fine
+
+
 def test_what_is_given_is_taken(place, scene):
     """Window, halo, runtime and precision by hand; a halo that is too small is called approximate."""
     card = make_model(place / "m.safetensors")
-    given = {"window_size": 500, "halo": 17, "runtime": "torch", "precision": "fp32"}
-    found = tune(load_scene(scene), card, place / "m.safetensors", CPU, **given)
+    asked = {"window_size": 500, "halo": 17, "runtime": "torch", "precision": "fp32"}
+    found = tune(load_scene(scene), card, place / "m.safetensors", CPU, **asked)
     assert (found.halo, found.core) == (20, (460, 460))
     assert found.tiling.startswith("approximate: a halo of 20 px for 24")
 

@@ -10,7 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 
 import geopandas
+import geopandas.testing
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 from click.testing import CliRunner
@@ -82,6 +84,22 @@ def test_predict_and_vectorize_make_what_run_makes(product, tmp_path):
         np.testing.assert_array_equal(one.read(), other.read())
     one, other = geopandas.read_file(out), geopandas.read_file(product / "polygons.gpkg")
     assert one.equals(other)
+
+
+def test_run_simplifies_smooths_and_splits_as_vectorize_does(product, tmp_path):
+    """The same polygons as `geounet vectorize` with the same options makes of the same raster."""
+    table = pd.read_csv(SAMPLES / "classes.csv")
+    between = table["name"].iloc[-1]
+    done("run", SCENE, "-m", MODEL, "-o", tmp_path, "--simplify", 15, "--smooth", "--boundary-class", between)
+    found = geopandas.read_file(tmp_path / "scene_spring/polygons.gpkg", layer="polygons")
+    done(
+        "vectorize", product / "classes.tif", "-o", tmp_path / "p.gpkg", "--confidence", product / "confidence.tif",
+        "--simplify", 15, "--smooth", "--split-touching", "--boundary-class", between,
+    )  # fmt: skip
+    geopandas.testing.assert_geodataframe_equal(found, geopandas.read_file(tmp_path / "p.gpkg", layer="p"))
+    plain = geopandas.read_file(product / "polygons.gpkg", layer="polygons")
+    assert len(found) != len(plain)
+    assert found.geometry.count_coordinates().mean() < plain.geometry.count_coordinates().mean()
 
 
 def test_the_model_is_good_on_the_scene_it_was_not_trained_on(product, tmp_path):
@@ -192,7 +210,7 @@ def test_a_picture_without_georeference_says_one_line(tmp_path):
     labels = np.where(bands[3] > np.median(bands[3]), 20, 10).astype(np.uint8)
     Image.fromarray(labels).save(tmp_path / "labels.png")
     for arguments, lines in (
-        ("train picture.png --labels labels.png -o m.safetensors --depth 1 --width 4 --epochs 1 --patches 8", 2),
+        ("train picture.png --labels labels.png -o m.safetensors --depth 1 --width 4 --epochs 1 --patches 8", 3),
         ("run picture.png -m m.safetensors -o out", 1),
     ):
         command = [sys.executable, "-c", "from geounet_pipelines.main import main; main()", *arguments.split()]
