@@ -301,9 +301,8 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
             report=_silent if quiet else _show,
         )
     if not quiet:
-        click.echo(f"{out}: {_score(card.metrics)}", err=True)
-        if page is not None:
-            click.echo(f"{page}: the report", err=True)
+        told = f"; report {page}" if page else ""
+        click.echo(f"{out}: {_score(card.metrics)}{told}", err=True)
 
 
 @contextmanager
