@@ -97,7 +97,7 @@ class ManyValues(click.Command):
 @options.option("--encoder", help="smp encoder such as resnet18; without it the classic UNet.")
 @options.option("--depth", type=click.IntRange(1, 6), default=4, show_default=True, help="Levels of the classic UNet.")
 @options.option(
-    "--width", type=click.IntRange(1), default=32, show_default=True, help="Channels of the classic UNet's first level."
+    "--width", type=click.IntRange(1), default=16, show_default=True, help="Channels of the classic UNet's first level."
 )
 @options.option(
     "--norm",
