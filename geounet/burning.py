@@ -40,6 +40,23 @@ class Outlines:
     """`(polygons, 4)`: lowest column and row, highest column and row."""
     codes: Codes
     """`(polygons,)`: the class of each."""
+    low: Integers
+    """Those of the polygons that are no higher than `height`, in order of their first row."""
+    tops: Floats
+    """The lowest row of each of these, rising."""
+    tall: Integers
+    """The others, few."""
+    height: float
+    """Rows that 99 of 100 polygons span at most."""
+
+    def near(self, window: Window) -> Integers:
+        """The polygons whose bounds meet a window, in the order in which they are burnt; of many, few are looked at."""
+        start, stop = np.searchsorted(self.tops, (window.row - self.height, window.row_stop))
+        some = np.sort(np.concatenate([self.tall, self.low[start:stop]]))
+        least, most = self.bounds[some, :2], self.bounds[some, 2:]
+        meets = (least < (window.col_stop, window.row_stop)).all(axis=1) & (most > (window.col, window.row)).all(axis=1)
+        found: Integers = some[meets]
+        return found
 
 
 def outlines(geometries: Any, codes: Any, to_pixels: Affine) -> Outlines:
@@ -65,7 +82,17 @@ def outlines(geometries: Any, codes: Any, to_pixels: Affine) -> Outlines:
     kept = held[part[ring[inside]]]
     edges, of_part = edges[kept], np.cumsum(held)[part[ring[inside]][kept]] - 1
     starts = np.searchsorted(of_part, np.arange(held.sum() + 1))
-    return Outlines(edges, starts, _bounds(edges, starts), np.asarray(codes, np.uint8)[owner[held]])
+    bounds = _bounds(edges, starts)
+    return Outlines(edges, starts, bounds, np.asarray(codes, np.uint8)[owner[held]], *_by_height(bounds))
+
+
+def _by_height(bounds: Floats) -> tuple[Integers, Floats, Integers, float]:
+    """See :class:`Outlines`."""
+    heights = bounds[:, 3] - bounds[:, 1]
+    limit = float(np.quantile(heights, 0.99)) if heights.size else 0.0
+    low = np.flatnonzero(heights <= limit)
+    low = low[np.argsort(bounds[low, 1], kind="stable")]
+    return low, bounds[low, 1], np.flatnonzero(heights > limit), limit
 
 
 def _simple_polygons(geometries: NDArray[Any]) -> tuple[NDArray[Any], Integers]:
@@ -103,10 +130,8 @@ def burn(drawn: Outlines, window: Window, background: int, all_touched: bool = F
     Returns:
         `(height, width)` uint8.
     """
-    low, high = drawn.bounds[:, :2], drawn.bounds[:, 2:]
-    near = (low < (window.col_stop, window.row_stop)).all(axis=1) & (high > (window.col, window.row)).all(axis=1)
     out = np.full((window.height, window.width), background, np.uint8)
-    chosen = np.flatnonzero(near)
+    chosen = drawn.near(window)
     _burn(out, drawn.edges, drawn.starts, drawn.bounds, drawn.codes, chosen, window.row, window.col, all_touched)
     return out
 

@@ -8,6 +8,7 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,6 @@ from geounet.scene import Scene, load_scene, opened, pixel_coordinates_allowed, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -195,8 +195,8 @@ def cut_chips(
     )
     how = split or Split()
     choices = [bands, [asdict(item) for item in classes], label_field, size, overlap, asdict(how)]
-    _begin(folder, _request([*files, *sources], choices), [*files, *sources], overwrite)
     rows = plan_rows(areas_of(items, how, size), size, overlap)
+    _begin(folder, _request([*files, *sources], choices), [*files, *sources], overwrite)
     known = {row.area.scene.label: row.area.scene for row in rows}
     spans = {name: span_of_scene(scene) for name, scene in known.items()}
     cutter = Cutter(folder.absolute(), tuple(classes), spans)
@@ -223,20 +223,21 @@ def _run(
     return tuple(sorted(found, key=lambda record: (record.part, record.name)))
 
 
-def _request(files: Sequence[Path], choices: list[Any]) -> str:
+def _request(files: Sequence[Path | str], choices: list[Any]) -> str:
     """A hash of all that the chips depend on."""
     known = [_identity(path) for path in files]
     return hashlib.sha256(json.dumps([known, choices, version("geounet")]).encode()).hexdigest()
 
 
-def _identity(path: Path) -> list[Any]:
+def _identity(file: Path | str) -> list[Any]:
+    path = Path(file)
     if path.suffix.lower() not in POLYGON_ENDINGS:
-        return identity_of(path)
+        return identity_of(file)
     status = path.stat()
     return [str(path.absolute()), status.st_size, status.st_mtime_ns]
 
 
-def _begin(folder: Path, request: str, inputs: Sequence[Path], overwrite: bool) -> None:
+def _begin(folder: Path, request: str, inputs: Sequence[Path | str], overwrite: bool) -> None:
     """Make sure that all chips in the folder will be this request's: others go, or stay and stop us.
 
     Raises:
@@ -254,7 +255,7 @@ def _begin(folder: Path, request: str, inputs: Sequence[Path], overwrite: bool) 
             + (", or --overwrite to cut all chips anew" if marker.exists() else "")
         )
     for place in taken:
-        if any(place.absolute() in path.absolute().parents for path in inputs):
+        if any(place.absolute() in Path(path).absolute().parents for path in inputs):
             raise OutputError(f"{place} holds what is to be cut; name another folder")
     for place in taken:
         shutil.rmtree(place)

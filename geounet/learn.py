@@ -120,12 +120,12 @@ class Recipe:
 class Source:
     """Where images and labels are, and how to read them."""
 
-    images: tuple[Path, ...]
-    """Files and folders."""
-    labels: tuple[Path, ...]
-    """Files and folders: rasters or polygon files."""
-    bands: tuple[int, ...] | None = None
-    """Bands to read, from 1."""
+    images: tuple[Path | str, ...]
+    """Files, folders, patterns, lists (.txt), URLs and STAC items."""
+    labels: tuple[Path | str, ...]
+    """Likewise: rasters or polygon files."""
+    bands: tuple[int | str, ...] | None = None
+    """Bands to read, by numbers from 1 or by names."""
     label_field: str | None = None
     """The polygons' field with the class."""
     background: int = 255

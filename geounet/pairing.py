@@ -17,7 +17,9 @@ from geounet.classes import NODATA
 from geounet.errors import LabelError
 from geounet.labels import POLYGON_ENDINGS, Pair, codes_of, in_crs_of, polygons_near, read_polygons
 from geounet.placement import bounds_of, outline_of, overlapping
+from geounet.remote import is_remote
 from geounet.scene import Scene, acquired, load_scene, palette_of, same_grid
+from geounet.stac import label_of, read_item, scene_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -55,20 +57,23 @@ class Reading:
 # --- files
 
 
-def list_rasters(paths: Iterable[Path | str]) -> tuple[Path, ...]:
+def list_rasters(paths: Iterable[Path | str]) -> tuple[Path | str, ...]:
     """The files that paths stand for.
 
     A folder stands for the rasters and polygon files in it, in order of their names; a pattern with `*`, `?` or `[]`
     (`**` for folders within folders) for what it matches; a text file (`.txt`) for the paths in its lines, which are
-    relative to it. All else stands for itself.
+    relative to it. All else stands for itself, such as a URL or a STAC item.
 
     Raises:
         LabelError: a folder, a pattern or a list holds no raster or polygon file, or a list cannot be read.
     """
-    return tuple(file for path in paths for file in _expanded(Path(path)))
+    return tuple(file for path in paths for file in _expanded(path))
 
 
-def _expanded(path: Path) -> list[Path]:
+def _expanded(given: Path | str) -> Sequence[Path | str]:
+    if isinstance(given, str) and (is_remote(given) or given.startswith("/vsi")):
+        return [given]
+    path = Path(given)
     if path.is_dir():
         return _usable(f"folder {path}", path.iterdir())
     if path.suffix.lower() == ".txt":
@@ -86,12 +91,13 @@ def _usable(what: str, found: Iterable[Path]) -> list[Path]:
     return files
 
 
-def _listed(path: Path) -> list[Path]:
+def _listed(path: Path) -> list[Path | str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise LabelError(f"list {path} cannot be read: {error}") from error
-    files = [path.parent / line for line in lines if line and not line.startswith("#")]
+    named = [line for line in lines if line and not line.startswith("#")]
+    files = [line if is_remote(line) else path.parent / line for line in named]
     if not files:
         raise LabelError(f"list {path} names no file; it has a path a line")
     return [file for item in files for file in _expanded(item)]
@@ -114,8 +120,9 @@ def span_of(text: str) -> Span | None:
     return (date(int(alone[0]), 1, 1), date(int(alone[0]), 12, 31)) if alone else None
 
 
-def _span(path: Path, scene: Scene | None) -> Span | None:
-    found = span_of(path.stem)
+def _span(path: Path | str, scene: Scene | None) -> Span | None:
+    item = read_item(path)
+    found = span_of(item.taken[:10]) if item else span_of(Path(path).stem)
     return found or (span_of(acquired(scene)) if scene is not None else None)
 
 
@@ -134,7 +141,7 @@ def _days(span: Span | None) -> str:
 class _Label:
     """A label file, read once for all images."""
 
-    path: Path
+    path: Path | str
     span: Span | None
     scene: Scene | None = None
     frames: dict[str, Any] = field(default_factory=dict)
@@ -153,7 +160,19 @@ class _Label:
         return self.scene is None or self.scene.crs is not None
 
 
-def _load_label(path: Path, reading: Reading) -> _Label:
+def _load_image(path: Path | str, bands: Sequence[int | str] | None) -> Scene:
+    item = read_item(path)
+    return scene_of(item, bands) if item else load_scene(path, bands)
+
+
+def _load_label(given: Path | str, reading: Reading) -> _Label:
+    item = read_item(given)
+    path = Path(given) if item is None else Path(label_of(item))
+    if item is not None:
+        return replace(_load_label(path, reading), path=given, span=_span(given, None))
+    if is_remote(str(given)):
+        scene = load_scene(given)
+        return _Label(given, _span(given, scene), scene)
     if path.suffix.lower() in POLYGON_ENDINGS:
         frame = read_polygons(path)
         codes = codes_of(frame, path, reading.classes, reading.label_field)
@@ -162,18 +181,18 @@ def _load_label(path: Path, reading: Reading) -> _Label:
     return _Label(path, _span(path, scene), scene)
 
 
-def _key(path: Path) -> str:
-    stem = path.stem.lower()
+def _key(path: Path | str) -> str:
+    stem = Path(path).stem.lower()
     for ending in ("_labels", "_label", "_mask", "_classes"):
         stem = stem.removesuffix(ending)
     return stem
 
 
 def pair_labels(
-    images: Sequence[Path],
-    labels: Sequence[Path],
+    images: Sequence[Path | str],
+    labels: Sequence[Path | str],
     *,
-    bands: Sequence[int] | None = None,
+    bands: Sequence[int | str] | None = None,
     classes: Sequence[LandClass] = (),
     label_field: str | None = None,
     background: int = NODATA,
@@ -189,9 +208,9 @@ def pair_labels(
     those that cover less, and later files over earlier ones.
 
     Args:
-        images: image files.
-        labels: label rasters or polygon files.
-        bands: the image bands to read, from 1.
+        images: image files, URLs or STAC items.
+        labels: label rasters, polygon files or STAC items.
+        bands: the image bands to read, by numbers from 1 or by names.
         classes: see :class:`Reading`.
         label_field: see :class:`Reading`.
         background: see :class:`Reading`.
@@ -203,7 +222,7 @@ def pair_labels(
         SceneError: an image cannot be opened.
     """
     reading = Reading(classes, label_field, background, all_touched, instances)
-    scenes = [load_scene(path, bands) for path in images]
+    scenes = [_load_image(path, bands) for path in images]
     files = [_load_label(path, reading) for path in labels]
     complaints: list[str] = []
     used: set[int] = set()
@@ -224,7 +243,7 @@ def pair_labels(
     return tuple(pairs)
 
 
-def _no_pairs(images: Sequence[Path], labels: Sequence[Path], complaints: Sequence[str]) -> str:
+def _no_pairs(images: Sequence[Path | str], labels: Sequence[Path | str], complaints: Sequence[str]) -> str:
     return (
         f"no image overlaps a label: {len(images)} image(s) such as {images[0] if images else '(none)'} and "
         f"{len(labels)} label file(s) such as {labels[0] if labels else '(none)'}; labels must cover the ground of "
@@ -233,7 +252,7 @@ def _no_pairs(images: Sequence[Path], labels: Sequence[Path], complaints: Sequen
     )
 
 
-def _tell_unused(paths: Sequence[Path], count: int) -> None:
+def _tell_unused(paths: Sequence[Path | str], count: int) -> None:
     if paths:
         names = ", ".join(str(path) for path in paths[:_NAMED]) + (" ..." if len(paths) > _NAMED else "")
         _log.warning("%d of %d label file(s) belong to no image and are left out: %s", len(paths), count, names)
@@ -242,7 +261,7 @@ def _tell_unused(paths: Sequence[Path], count: int) -> None:
 # --- which labels an image gets
 
 
-def _choices(paths: Sequence[Path], images: Sequence[Scene], files: Sequence[_Label]) -> Iterator[list[int]]:
+def _choices(paths: Sequence[Path | str], images: Sequence[Scene], files: Sequence[_Label]) -> Iterator[list[int]]:
     """The indices of each image's labels, whatever they hold there."""
     owners = {_key(path) for path in paths}
     spans = [_span(path, image) for path, image in zip(paths, images, strict=True)]
@@ -364,7 +383,7 @@ def _layer(image: Scene, file: _Label, reading: Reading) -> Pair:
         return Pair(image, _instance_map(file), instances=True)
     if file.scene is None:
         frame, codes = file.frame_for(image), file.codes
-        polygons = polygons_near(image, frame, np.asarray(codes), file.path, reading.all_touched)
+        polygons = polygons_near(image, frame, np.asarray(codes), str(file.path), reading.all_touched)
         return Pair(image, polygons, background=reading.background)
     ground = None
     if reading.background != NODATA and not same_grid(file.scene, image):

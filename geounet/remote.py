@@ -81,9 +81,13 @@ def is_remote(path: str) -> bool:
 
 
 def public_name(path: str) -> str:
-    """`path` as it may be shown: of a URL without user, password and what signs the query; else as it is."""
+    """`path` as it may be shown: of a URL without user, password and what signs the query; else as it is.
+
+    A VRT that is written out, instead of the name of one, has a title.
+    """
+    inline = re.match(r"<VRTDataset.*?<MDI key=\"title\">([^<]*)", path, re.DOTALL)
     url = url_of(path)
-    return _public_url(url) if url else path
+    return inline[1] if inline else _public_url(url) if url else path
 
 
 def public_text(text: str) -> str:
@@ -189,6 +193,24 @@ def _ask_http(url: str) -> Answer:
             return _answer(response.status_code, response.headers)
     except requests.RequestException as error:
         return Answer(f"does not answer ({_reason(error)}); check the address and the network")
+
+
+def fetch_text(url: str) -> str:
+    """A small text from a server.
+
+    Raises:
+        UnreachableError: it does not answer, or refuses.
+    """
+    import requests
+
+    try:
+        with _session() as session, session.get(url_of(url) or url, timeout=_TIMEOUTS) as response:
+            trouble = _trouble(response.status_code) if response.status_code >= 400 else None  # noqa: PLR2004
+            if trouble is None:
+                return str(response.text)
+    except requests.RequestException as error:
+        trouble = f"does not answer ({_reason(error)}); check the address and the network"
+    raise UnreachableError(f"{public_name(url)} {trouble}")
 
 
 def _session() -> Any:

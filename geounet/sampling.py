@@ -90,6 +90,8 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
         self._images: dict[int, tuple[Any, NDArray[np.bool_]]] = {}
         if keep:
             self._images = {item: self._stored(item, region) for item, region in enumerate(self.regions)}
+            for item, region in enumerate(self.regions if self._lookup is not None else ()):
+                self._codes(item, region)
         self.index = self._build_index()
 
     def _build_index(self) -> Any:
@@ -179,7 +181,7 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
         complete = bool(valid.all())
         if not complete:
             image[:, ~valid] = 0
-        if self._lookup is None or not isinstance(self.items[item], Pair):
+        if self._lookup is None or isinstance(self.items[item], Scene):
             return image, valid, None
         indices = self._lookup[self._codes(item, window)]
         if not complete:
@@ -188,7 +190,8 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
 
     def _codes(self, item: int, window: Window) -> NDArray[np.uint8]:
         pair = self.items[item]
-        assert isinstance(pair, Pair)
+        if not isinstance(pair, Pair):
+            return np.full((window.height, window.width), 255, np.uint8)
         if not self._keep_labels:
             return read_codes(pair, window)
         if item not in self._labels:

@@ -89,7 +89,7 @@ class Scene:
     @property
     def name(self) -> str:
         """File name without folder and ending."""
-        return stem_of(self.path) if is_remote(self.path) else Path(self.path).stem
+        return stem_of(self.path) if is_remote(self.label) else Path(self.label).stem
 
     @property
     def label(self) -> str:
@@ -97,12 +97,12 @@ class Scene:
         return public_name(self.path)
 
 
-def load_scene(path: str | Path, bands: Sequence[int] | None = None) -> Scene:
+def load_scene(path: str | Path, bands: Sequence[int | str] | None = None) -> Scene:
     """Describe the raster at `path`; no pixel is read.
 
     Args:
         path: anything GDAL opens.
-        bands: the bands to read, from 1; by default all but an alpha band.
+        bands: the bands to read, by numbers from 1 or by names; by default all but an alpha band.
 
     Raises:
         SceneError: there is no such file, it is no raster, has no bands or not these, or holds complex numbers.
@@ -111,9 +111,20 @@ def load_scene(path: str | Path, bands: Sequence[int] | None = None) -> Scene:
         return _describe(dataset, str(path), bands)
 
 
-def _describe(dataset: Any, path: str, bands: Sequence[int] | None) -> Scene:
+def _number(dataset: Any, path: str, band: int | str) -> int:
+    """The number of a band that may be given by its name."""
+    if isinstance(band, int):
+        return band
+    names = [_band_name(dataset, number).lower() for number in dataset.indexes]
+    if names.count(band.lower()) != 1:
+        raise SceneError(f"{public_name(path)} has no band {band!r} or several; its bands are {', '.join(names)}")
+    return names.index(band.lower()) + 1
+
+
+def _describe(dataset: Any, path: str, bands: Sequence[int | str] | None) -> Scene:
     alphas = [b for b, kind in enumerate(dataset.colorinterp, 1) if kind is ColorInterp.alpha]
-    chosen = tuple(bands) if bands else tuple(b for b in dataset.indexes if b not in alphas) or dataset.indexes
+    given = tuple(_number(dataset, path, band) for band in bands or ())
+    chosen = given or tuple(b for b in dataset.indexes if b not in alphas) or dataset.indexes
     missing = [band for band in chosen if band not in dataset.indexes]
     if missing or not chosen:
         raise SceneError(

@@ -36,6 +36,9 @@ _TRIES = 200
 _BLOCKS_IN_SMALLEST = 4
 _NEAR = 0.25
 _ABSENT = 10.0
+_EVEN = 0.15
+_WORTH_A_CUT = 0.05
+_MORE_CUTS = 3
 _STRAIGHT = 1e-6
 
 
@@ -98,13 +101,7 @@ def split_by_place(
     places = _places(scenes)
     goals = np.array(list(fractions.values()))
     random = np.random.default_rng(seed)
-    chosen = _assign(places, goals, random, counts)
-    while not _near(places, chosen, goals):
-        cut = _cut_largest(places, scenes, least, float(goals.min()))
-        if cut is None:
-            break
-        places = cut
-        chosen = _assign(places, goals, random, counts)
+    places, chosen = _plan(places, scenes, goals, least, random, counts)
     if len(set(chosen.tolist())) < len(fractions):
         raise SceneError(
             f"{len(scenes)} scene(s), {scenes[0].label if scenes else 'none'} for one, are too little ground to split "
@@ -148,8 +145,30 @@ def _shape(scene: Scene) -> tuple[int, int, int]:
 # --- who gets what
 
 
-def _assign(places: Sequence[_Place], goals: Floats, random: np.random.Generator, counts: Counts | None) -> Integers:
-    """The index of each place's part: the best of many random ways to deal places out."""
+def _plan(
+    places: list[_Place], scenes: Sequence[Scene], goals: Floats, least: int, random: np.random.Generator,
+    counts: Counts | None,
+) -> tuple[list[_Place], Integers]:  # fmt: skip
+    """Places and their parts: cut until the goals are near, and a few times more where classes lie unevenly."""
+    best, best_near, lowest, spare = None, False, math.inf, _MORE_CUTS if counts else 0
+    left: list[_Place] | None = places
+    while left is not None:
+        chosen, score = _assign(left, goals, random, counts)
+        near = _near(left, chosen, goals)
+        if best is None or (near and not best_near) or (near == best_near and score < lowest - _WORTH_A_CUT):
+            best, best_near, lowest = (left, chosen), near, score
+        if near and (lowest <= _EVEN or not spare):
+            break
+        spare -= near
+        left = _cut_largest(left, scenes, least, float(goals.min()))
+    assert best is not None
+    return best
+
+
+def _assign(
+    places: Sequence[_Place], goals: Floats, random: np.random.Generator, counts: Counts | None
+) -> tuple[Integers, float]:
+    """The index of each place's part, the best of many random ways to deal places out, and how far it is from even."""
     pixels = np.array([place.pixels for place in places], np.float64)
     classes = _class_counts(places, counts)
     best, lowest = np.zeros(len(places), np.int64), math.inf
@@ -158,7 +177,7 @@ def _assign(places: Sequence[_Place], goals: Floats, random: np.random.Generator
         score = _score(pixels, classes, chosen, goals)
         if score < lowest:
             best, lowest = chosen, score
-    return best
+    return best, lowest
 
 
 def _class_counts(places: Sequence[_Place], counts: Counts | None) -> Floats:

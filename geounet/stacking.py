@@ -46,31 +46,30 @@ class Layer:
 
 
 def stack_scenes(
-    paths: Sequence[str | Path],
+    scenes: Sequence[Scene],
     out: Path,
     *,
     like: str | Path | None = None,
     resampling: str = "nearest",
     overwrite: bool = False,
 ) -> Scene:
-    """Write a VRT whose bands are those of all files, in their order, on one grid.
+    """Write a VRT whose bands are those of all scenes, in their order, on one grid.
 
     Args:
-        paths: rasters of one CRS; alpha bands are left out.
+        scenes: rasters of one CRS, each with the bands that are wanted of it.
         out: the VRT.
-        like: the file whose grid the stack gets; by default the one with the smallest pixels.
-        resampling: `nearest`, `bilinear` or `cubic`, for files on other grids.
+        like: the raster whose grid the stack gets; by default the one with the smallest pixels.
+        resampling: `nearest`, `bilinear` or `cubic`, for scenes on other grids.
         overwrite: whether an existing file is replaced.
 
     Returns:
-        The stack, as large as the ground that all files cover.
+        The stack, as large as the ground that all scenes cover.
 
     Raises:
-        SceneError: the files have different CRSs, share no ground, or cannot be opened.
+        SceneError: the scenes have different CRSs or share no ground, or `like` cannot be opened.
         OutputError: `out` exists or cannot be written.
     """
     check_output(out, overwrite)
-    scenes = [load_scene(path) for path in paths]
     reference = load_scene(like) if like else min(scenes, key=lambda scene: abs(scene.transform.determinant))
     text = stack_text(scenes, reference, resampling, title=out.name)
     with atomic(out) as staged:

@@ -12,6 +12,7 @@ from geounet.errors import GeounetError
 
 COMMANDS = {
     "info": "Describe a scene, and say whether a model fits it.",
+    "stack": "Join bands and dates of one place to one scene.",
     "tile": "Cut georeferenced training chips.",
     "train": "Train a model on images and labels.",
     "predict": "Turn scenes into class rasters.",

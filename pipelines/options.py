@@ -39,6 +39,14 @@ def parse_numbers(kind: type[int | float], count: int | None = None) -> Callable
     return parse
 
 
+def _band_list(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tuple[int | str, ...] | None:
+    """`1,2,3` or `red,nir`: numbers or names."""
+    parts = [part.strip() for part in text.split(",")] if text is not None else []
+    if not all(parts):
+        raise click.BadParameter(f"{text!r} is not a list of numbers such as 1,2,3 or of names such as red,nir")
+    return tuple(int(part) if part.isdecimal() else part for part in parts) or None
+
+
 def _pixels_or_auto(_ctx: click.Context, _param: click.Parameter, text: str) -> int | None:
     """A number of pixels; None for `auto`."""
     if text == "auto":
@@ -84,8 +92,8 @@ model = option(
 )
 bands = option(
     "--bands",
-    callback=parse_numbers(int),
-    help="Bands to read, from 1, such as 1,2,3; all but alpha by default.",
+    callback=_band_list,
+    help="Bands to read, by number from 1, such as 1,2,3, or by name, such as red,nir; all but alpha by default.",
 )
 bbox = option(
     "--bbox", callback=parse_numbers(float, 4),

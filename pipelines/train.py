@@ -43,12 +43,11 @@ class ManyValues(click.Command):
 
 
 @click.command(cls=ManyValues)
-@click.argument("images", nargs=-1, required=True, type=_PATH, metavar="IMAGE...")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @options.option(
     "--labels",
     multiple=True,
     required=True,
-    type=_PATH,
     metavar="L...",
     help="Label rasters or polygon files; folders, patterns or lists (.txt) of them. They go with images by place and "
     "time, without georeference by name.",
@@ -56,11 +55,10 @@ class ManyValues(click.Command):
 @options.option(
     "--val",
     multiple=True,
-    type=_PATH,
     metavar="IMAGE...",
     help="Validation images or folders; they choose the best epoch.",
 )
-@options.option("--val-labels", multiple=True, type=_PATH, metavar="L...", help="Their labels.")
+@options.option("--val-labels", multiple=True, metavar="L...", help="Their labels.")
 @options.option(
     "--val-fraction",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -249,8 +247,8 @@ class ManyValues(click.Command):
 )
 @options.overwrite
 @options.common
-def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
-    """Train a model on IMAGE files, folders, patterns or lists (.txt) of them, and their labels.
+def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
+    """Train a model on IMAGE files, folders, patterns, lists (.txt), URLs or STAC items, and their labels.
 
     The model file of the best epoch on the validation images is kept; it holds all that prediction needs. Ctrl-C leaves
     the best one so far. Beside it is a report of the training as an HTML page.
@@ -303,9 +301,8 @@ def command(images: tuple[Path, ...], out: Path, quiet: bool, **given: Any) -> N
             report=_silent if quiet else _show,
         )
     if not quiet:
-        click.echo(f"{out}: {_score(card.metrics)}", err=True)
-        if page is not None:
-            click.echo(f"{page}: the report", err=True)
+        told = f"; report {page}" if page else ""
+        click.echo(f"{out}: {_score(card.metrics)}{told}", err=True)
 
 
 @contextmanager

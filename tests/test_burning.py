@@ -151,3 +151,15 @@ def test_coordinates_become_pixels(transform):
     polygon = Polygon([(2, 3), (20, 5), (9, 20)])
     on_ground = shapely.transform(polygon, lambda points: np.stack(transform @ points.T, axis=1))
     np.testing.assert_array_equal(burnt([(on_ground, 1)], to_pixels=~transform), burnt([(polygon, 1)]))
+
+
+@given(st.integers(0, 99), st.integers(-20, 120), st.integers(-20, 120), st.integers(1, 60), st.integers(1, 60))
+def test_the_polygons_near_a_window_are_those_whose_bounds_meet_it(seed, row, col, height, width):
+    """Many small ones and few that go from end to end: none is missed, and the order stays."""
+    random = np.random.default_rng(seed)
+    corners, sizes = random.uniform(-30, 110, (300, 2)), random.uniform(0.5, 9, (300, 2))
+    sizes[::120] *= 20
+    boxes = shapely.box(*corners.T, *(corners + sizes).T)
+    window = Window(row, col, height, width)
+    meets = shapely.intersects(boxes, box(col, row, window.col_stop, window.row_stop))
+    np.testing.assert_array_equal(outlines(boxes, np.zeros(300), SAME).near(window), np.flatnonzero(meets))

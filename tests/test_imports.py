@@ -30,7 +30,7 @@ LAYERS = {
     "rasters and networks": {"scene", "models"},
     "places": {"identity", "placement"},
     "splits": {"coverage", "leaks", "splits", "stacking"},
-    "labels": {"labels"},
+    "labels": {"labels", "stac"},
     "pairs": {"pairing"},
     "footprints": {"footprints"},
     "chips that are planned and told of": {"chip_catalog", "chip_plan"},

@@ -133,8 +133,8 @@ def test_one_scene_is_cut_wherever_it_lies(scene, where):
 
 
 def test_blocks_hold_a_patch_where_there_is_room(scene):
-    parts = split_by_place([scene(height=300, width=400)], {"train": 0.8, "val": 0.2}, least=48)
-    assert min(min(part.window.height, part.window.width) for part in parts) >= 48
+    parts = split_by_place([scene(height=300, width=400)], {"train": 0.8, "val": 0.2}, least=120)
+    assert min(min(part.window.height, part.window.width) for part in parts) >= 120
 
 
 def test_the_seed_decides(scene):
@@ -169,3 +169,18 @@ def test_an_outline_follows_the_edge_into_another_crs(scene):
     outline = outline_of(place, Transformer.from_crs(32633, 4326).target_crs)
     assert min(abs(px - x) + abs(py - y) for px, py in outline.exterior.coords) < 1e-9
     assert outline_of(place).bounds == bounds_of(place)
+
+
+def test_places_are_cut_further_where_classes_lie_unevenly(scene):
+    """Two places, one class each: whole they would give validation one class alone."""
+    scenes = [scene(height=100, width=100), scene(row=300, height=100, width=100)]
+
+    def counts(item, window):
+        return window.pixels * np.array([item == 0, item == 1])
+
+    parts = split_by_place(scenes, {"train": 0.5, "val": 0.5}, least=20, counts=counts)
+    for item in range(2):
+        mine = [part for part in parts if part.item == item]
+        held = sum(part.window.pixels for part in mine if part.name == "val") / 10_000
+        assert held == pytest.approx(0.5, abs=0.15)
+    assert len(split_by_place(scenes, {"train": 0.5, "val": 0.5}, least=20)) == 2

@@ -27,6 +27,10 @@ def files(tmp_path, write_scene):
     )  # fmt: skip
 
 
+def stack(paths, out, **given):
+    return stack_scenes([load_scene(path) for path in paths], out, **given)
+
+
 def pixels(scene, window=None):
     with opened(scene) as dataset:
         return read(dataset, scene, window or scene.extent)
@@ -34,7 +38,7 @@ def pixels(scene, window=None):
 
 def test_bands_of_unequal_grids_come_to_the_finest(tmp_path, files):
     one, fine, other, coarse = files
-    scene = stack_scenes([one, other], tmp_path / "stack.vrt")
+    scene = stack([one, other], tmp_path / "stack.vrt")
     assert scene.band_names == ("red", "nir", "B11")
     assert scene.transform.almost_equals(FINE)
     # The coarse file covers 16 x 20 m from 40 m above: 28 rows of 10 m.
@@ -47,7 +51,7 @@ def test_bands_of_unequal_grids_come_to_the_finest(tmp_path, files):
 
 @pytest.mark.parametrize("resampling", RESAMPLING)
 def test_a_window_is_the_crop_of_the_whole(tmp_path, files, resampling):
-    scene = stack_scenes([files[0], files[2]], tmp_path / "stack.vrt", resampling=resampling)
+    scene = stack([files[0], files[2]], tmp_path / "stack.vrt", resampling=resampling)
     whole, _valid = pixels(scene)
     random = np.random.default_rng(1)
     for _ in range(40):
@@ -57,7 +61,7 @@ def test_a_window_is_the_crop_of_the_whole(tmp_path, files, resampling):
 
 
 def test_another_reference_grid(tmp_path, files):
-    scene = stack_scenes([files[0], files[2]], tmp_path / "stack.vrt", like=files[2])
+    scene = stack([files[0], files[2]], tmp_path / "stack.vrt", like=files[2])
     assert scene.transform.almost_equals(COARSE @ Affine.translation(2, 2))
     assert (scene.height, scene.width) == (14, 22)
     np.testing.assert_array_equal(pixels(scene)[0][:2], files[1][:, 1:28:2, 1::2])
@@ -66,7 +70,7 @@ def test_another_reference_grid(tmp_path, files):
 
 def test_dates_of_one_place_are_told_apart_by_name(tmp_path, files, write_scene):
     later = write_scene(tmp_path / "B10m_2021.tif", files[1] + 1, transform=FINE, descriptions=("red", "nir"))
-    scene = stack_scenes([files[0], later], tmp_path / "stack.vrt")
+    scene = stack([files[0], later], tmp_path / "stack.vrt")
     assert scene.band_names == ("B10m red", "B10m nir", "B10m_2021 red", "B10m_2021 nir")
     np.testing.assert_array_equal(pixels(scene)[0][2:], files[1] + 1)
 
@@ -78,26 +82,26 @@ def test_nodata_scales_and_masks_stay(tmp_path, files, write_scene):
     mask = np.ones((HEIGHT, WIDTH), bool)
     mask[9, 9] = False
     other = write_scene(tmp_path / "m.tif", files[1], transform=FINE, mask=mask)
-    values, valid = pixels(stack_scenes([one, other], tmp_path / "stack.vrt"))
+    values, valid = pixels(stack([one, other], tmp_path / "stack.vrt"))
     assert np.argwhere(~valid).tolist() == [[3, 4], [9, 9]]
     assert values[0, 0, 0] == holed[0, 0, 0] * 0.5 + 7
     with pytest.raises(SceneError, match=r"m\.tif and .*m\.tif both carry a mask"):
-        stack_scenes([other, other], tmp_path / "twice.vrt")
+        stack([other, other], tmp_path / "twice.vrt")
 
 
 def test_files_that_do_not_stack_are_refused(tmp_path, files, write_scene):
     elsewhere = write_scene(tmp_path / "e.tif", files[1], transform=FINE @ Affine.translation(500, 0))
     zone = write_scene(tmp_path / "z.tif", files[1], transform=FINE, crs="EPSG:32634")
     with pytest.raises(SceneError, match=r"B10m\.tif, .*e\.tif have no ground in common"):
-        stack_scenes([files[0], elsewhere], tmp_path / "s.vrt")
+        stack([files[0], elsewhere], tmp_path / "s.vrt")
     with pytest.raises(SceneError, match=r"z\.tif and .*B10m\.tif differ in their CRS"):
-        stack_scenes([files[0], zone], tmp_path / "s.vrt")
+        stack([files[0], zone], tmp_path / "s.vrt")
     assert not (tmp_path / "s.vrt").exists()
 
 
 def test_the_vrt_names_files_wherever_it_is_opened_from(tmp_path, files, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    stack_scenes([files[0].name, files[2].name], tmp_path / "stack.vrt")
+    stack([files[0].name, files[2].name], tmp_path / "stack.vrt")
     (tmp_path / "deep").mkdir()
     monkeypatch.chdir(tmp_path / "deep")
     with rasterio.open("../stack.vrt") as file:

@@ -11,7 +11,7 @@ import time
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rasterio
 import torch
@@ -22,9 +22,13 @@ from torchgeo.datasets import RasterDataset, stack_samples
 from torchgeo.samplers import RandomGeoSampler
 
 from geounet.augment import Augment
+from geounet.loading import EpochBatches
 from geounet.pairing import pair_labels
 from geounet.sampling import RandomPatchGeoSampler, SceneDataset
 from geounet.statistics import collect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CLASSES = 5
 BATCH = 8
@@ -69,26 +73,24 @@ def torchgeo_loader(folder: Path, size: int, length: int, workers: int) -> DataL
     )  # fmt: skip
 
 
-def own_loader(folder: Path, size: int, length: int, workers: int, *, keep: bool) -> DataLoader[Any]:
+def own_batches(folder: Path, size: int, length: int, workers: int, *, keep: bool, augment: bool) -> EpochBatches:
     """What training reads from, with the images kept in memory or read from the files for each patch."""
     images, labels = sorted(folder.glob("image_*.tif")), sorted(folder.glob("label_*.tif"))
     pairs = pair_labels(images, labels)
     statistics = collect(pairs)
     means, stds = zip(*((band.mean, band.std) for band in statistics.bands), strict=True)
     dataset = SceneDataset(pairs, means, stds, range(1, CLASSES + 1), keep=keep)
-    sampler = RandomPatchGeoSampler(
-        dataset, size, length, torch.Generator().manual_seed(0), coverages=statistics.coverages
+    generator = torch.Generator()
+    sampler = RandomPatchGeoSampler(dataset, size, length, generator, coverages=statistics.coverages)
+    return EpochBatches(
+        dataset, sampler, generator, batch_size=BATCH, seed=0, augment=Augment() if augment else None, workers=workers
     )
-    return DataLoader(dataset, batch_size=BATCH, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
 
 
-def pace(loader: DataLoader[Any], augment: Augment | None) -> dict[str, float]:
+def pace(batches: Callable[[int], Any]) -> dict[str, float]:
     """Patches a second of one epoch."""
-    generator = torch.Generator().manual_seed(0)
     start, count = time.perf_counter(), 0
-    for batch in loader:
-        if augment is not None:
-            augment(batch["image"], batch["mask"], generator)
+    for batch in batches(1):
         count += len(batch["image"])
     return {"patches": count / (time.perf_counter() - start)}
 
@@ -96,18 +98,14 @@ def pace(loader: DataLoader[Any], augment: Augment | None) -> dict[str, float]:
 def measured(folder: Path, size: int, length: int, workers: int, rounds: int) -> dict[str, list[dict[str, float]]]:
     """All loaders in turn, each warm: files in the page cache, workers started, what is kept read."""
     plain = torchgeo_loader(folder, size, length, workers)
-    kept = own_loader(folder, size, length, workers, keep=True)
-    read = own_loader(folder, size, length, workers, keep=False)
-    for loader in (plain, kept, read):
-        pace(loader, None)
-    return interleaved(
-        {
-            "torchgeo": partial(pace, plain, None), "kept": partial(pace, kept, None),
-            "read": partial(pace, read, None), "kept, augmented": partial(pace, kept, Augment()),
-            "read, augmented": partial(pace, read, Augment()),
-        },
-        rounds,
-    )  # fmt: skip
+    contenders: dict[str, Callable[[int], Any]] = {"torchgeo": lambda _epoch: plain}
+    for augment in (False, True):
+        for keep in (False, True):
+            name = ("kept" if keep else "read") + (", augmented" if augment else "")
+            contenders[name] = own_batches(folder, size, length, workers, keep=keep, augment=augment)
+    for batches in contenders.values():
+        pace(batches)
+    return interleaved({name: partial(pace, batches) for name, batches in contenders.items()}, rounds)
 
 
 def main() -> None:
@@ -115,16 +113,17 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--patch-size", type=int, default=256)
     parser.add_argument("--patches", type=int, default=512)
+    parser.add_argument("--side", type=int, default=6144, help="of the large scene, in pixels")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     if given.quick:
-        given.patches, given.rounds = 48, 1
+        given.patches, given.rounds, given.side = 48, 1, 1536
     logging.getLogger("torchgeo").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         chips = draw(Path(name) / "chips", 6 if given.quick else 21, 512, 3)
-        scene = draw(Path(name) / "scene", 1, 1536 if given.quick else 6144, 4)
+        scene = draw(Path(name) / "scene", 1, given.side, 4)
         for what, folder in (("chips", chips), ("one scene", scene)):
             for workers in (0, 2):
                 found[f"{what}, {workers} workers"] = measured(

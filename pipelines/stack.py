@@ -1,0 +1,56 @@
+"""`geounet stack`: bands of unequal grids, and dates, as one scene."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from . import options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command()
+@click.argument("scenes", nargs=-1, required=True, metavar="SCENE...")
+@options.out("The stack (.vrt), which all commands read like any raster.")
+@options.bands
+@options.option(
+    "--like", metavar="RASTER", help="Raster whose grid the stack gets; by default the one with the smallest pixels."
+)
+@options.option(
+    "--resampling", type=click.Choice(["nearest", "bilinear", "cubic"]), default="nearest", show_default=True,
+    help="How bands of other grids come to it.",
+)  # fmt: skip
+@options.overwrite
+@options.common
+def command(
+    scenes: tuple[str, ...],
+    out: Path,
+    bands: tuple[int | str, ...] | None,
+    like: str | None,
+    resampling: str,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Join the bands of SCENE files or STAC items of one place, in their order, to one scene on one grid.
+
+    Of STAC items the bands are chosen by common name: --bands red,nir,swir16. The stack names the files, which stay
+    where they are, and covers the ground that all of them cover.
+    """
+    from geounet.scene import load_scene
+    from geounet.stac import layers_of, read_item
+    from geounet.stacking import stack_scenes
+
+    if out.suffix.lower() != ".vrt":
+        raise click.UsageError(f"{out}: a stack is a VRT; give it a name that ends in .vrt")
+    layers = []
+    for path in scenes:
+        item = read_item(path)
+        names = [str(band) for band in bands or ()]
+        layers += layers_of(item, names) if item and names else [load_scene(path, bands)]
+    stack = stack_scenes(layers, out, like=like, resampling=resampling, overwrite=overwrite)
+    if not quiet:
+        names = ", ".join(stack.band_names)
+        click.echo(f"{out}: {len(stack.bands)} bands ({names}), {stack.height} x {stack.width}", err=True)
