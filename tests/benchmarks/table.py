@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ORDER = ("predict", "memory", "workers", "scheduling", "windows", "vectorize", "clean", "recipes")
+ORDER = ("predict", "memory", "workers", "scheduling", "windows", "vectorize", "clean", "training", "recipes")
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
