@@ -1,6 +1,7 @@
 """Batches are the same for the same seed, whoever makes them, and others in each epoch."""
 
 import sys
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -58,6 +59,12 @@ def test_an_epoch_is_the_same_whatever_was_drawn_before_and_whoever_makes_it():
     assert same(list(processes(2)), second)
     assert not same(first, second)
     assert not same(list(made(seed=4)(1)), first)
+
+
+def test_the_same_patches_are_changed_otherwise_in_each_batch_and_epoch():
+    batches = EpochBatches(Patches(), [5] * 6, torch.Generator(), batch_size=3, seed=3, augment=Augment())
+    images = [batch["image"] for epoch in (1, 2) for batch in batches(epoch)]
+    assert not any(torch.equal(one, other) for one, other in combinations(images, 2))
 
 
 def test_batches_are_full_and_counted():
