@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from kornia.geometry.transform import get_affine_matrix2d, warp_affine
+from kornia.geometry.conversions import convert_affinematrix_to_homography, normalize_homography
+from kornia.geometry.transform import get_affine_matrix2d
+from torch.nn import functional
 
 from geounet.errors import ModelError
 from geounet.models.losses import IGNORE_INDEX
@@ -73,8 +75,9 @@ class Augment:
         matrices = self._matrices(images, generator)
         valid = torch.ones_like(labels, dtype=torch.bool) if valid is None else valid
         some_invalid = not bool(valid.all())
-        turned = _warp(_with(images, valid) if some_invalid else images, matrices, "bilinear")
-        masks = _warp(labels.unsqueeze(1).to(images), matrices, "nearest").squeeze(1).round().long()
+        places = _places(matrices, int(images.shape[2]), int(images.shape[3]))
+        turned = _resampled(_with(images, valid) if some_invalid else images, places, "bilinear")
+        masks = _resampled(labels.unsqueeze(1).to(images), places, "nearest").squeeze(1).long()
         if not some_invalid:
             return self._radiometry(turned, generator), masks
         kept = turned[:, -1] > _WHOLLY
@@ -98,6 +101,7 @@ class Augment:
         return placed
 
     def _radiometry(self, images: Tensor, generator: Generator) -> Tensor:
+        """Noise, gain and offset, in place: what comes from resampling is ours."""
         count, bands = images.shape[:2]
         shape = (count, bands, 1, 1)
         gain = 1 + self.jitter * torch.randn(shape, generator=generator)
@@ -106,7 +110,7 @@ class Augment:
         which = torch.randint(bands, (count, 1), generator=generator)
         kept = 1 - (lost & (which == torch.arange(bands))).float()[:, :, None, None]
         noisy = self._noisy(images, generator)
-        return noisy * (gain * kept).to(images) + (offset * kept).to(images)
+        return noisy.mul_((gain * kept).to(images)).add_((offset * kept).to(images))
 
     def _noisy(self, images: Tensor, generator: Generator) -> Tensor:
         strength = self.noise * (2 * torch.rand(len(images), generator=generator) - 1)
@@ -115,7 +119,7 @@ class Augment:
             return images
         grain = torch.randn((len(chosen), *images.shape[1:]), generator=generator)
         grain *= strength[chosen, None, None, None]
-        return images.index_add(0, chosen.to(images.device), grain.to(images))
+        return images.index_add_(0, chosen.to(images.device), grain.to(images))
 
 
 def _with(images: Tensor, valid: Tensor) -> Tensor:
@@ -123,8 +127,24 @@ def _with(images: Tensor, valid: Tensor) -> Tensor:
     return torch.cat([images, valid.unsqueeze(1).to(images)], dim=1)  # (N, bands + 1, H, W)
 
 
-def _warp(images: Tensor, matrices: Tensor, mode: str) -> Tensor:
-    """Resampled; beyond the edge mirrored about the outermost pixels, as scenes are."""
-    size = (int(images.shape[2]), int(images.shape[3]))
-    warped: Tensor = warp_affine(images, matrices, size, mode=mode, padding_mode="reflection", align_corners=True)
-    return warped
+def _places(matrices: Tensor, height: int, width: int) -> Tensor:
+    """Where each pixel comes from: (N, H, W, 2) in -1 to 1, for image and label alike.
+
+    As in kornia's `warp_affine`, which works it out anew for each of them and takes most of its time for that.
+    """
+    size = (height, width)
+    moved = normalize_homography(convert_affinematrix_to_homography(matrices), size, size)
+    back = torch.linalg.inv(moved)[:, :2, None]  # (N, 2, 1, 3)
+    across = torch.linspace(-1, 1, width, device=matrices.device, dtype=matrices.dtype)
+    down = torch.linspace(-1, 1, height, device=matrices.device, dtype=matrices.dtype)
+    by_col = back[..., 0] * across + back[..., 2]  # (N, 2, W)
+    by_row = back[..., 1] * down  # (N, 2, H)
+    places = torch.empty(len(matrices), height, width, 2, device=matrices.device, dtype=matrices.dtype)
+    for axis in (0, 1):
+        torch.add(by_col[:, axis, None, :], by_row[:, axis, :, None], out=places[..., axis])
+    return places
+
+
+def _resampled(images: Tensor, places: Tensor, mode: str) -> Tensor:
+    """Beyond the edge mirrored about the outermost pixels, as scenes are."""
+    return functional.grid_sample(images, places, mode=mode, padding_mode="reflection", align_corners=True)

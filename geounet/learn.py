@@ -70,7 +70,7 @@ class Recipe:
     """Name of an smp encoder; None for the classic UNet."""
     depth: int = 4
     """Of the classic UNet."""
-    width: int = 32
+    width: int = 16
     """Of the classic UNet."""
     norm: str = "batch"
     """Of the classic UNet."""

@@ -403,6 +403,11 @@ def _instance_map(file: _Label) -> Scene:
     if scene is None or len(scene.bands) != 1 or np.dtype(scene.dtype).kind not in "iu":
         found = "polygons" if scene is None else f"{len(scene.bands)} band(s) of {scene.dtype}"
         raise LabelError(f"label {file.path} holds {found}; --instances needs one band of whole numbers, one an object")
+    if 0 in scene.nodata:
+        raise LabelError(
+            f"label {file.path} calls 0 nodata, so it would have no background; write it without a nodata value "
+            "(gdal_edit.py -unsetnodata)"
+        )
     return scene
 
 

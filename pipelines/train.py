@@ -97,7 +97,7 @@ class ManyValues(click.Command):
 @options.option("--encoder", help="smp encoder such as resnet18; without it the classic UNet.")
 @options.option("--depth", type=click.IntRange(1, 6), default=4, show_default=True, help="Levels of the classic UNet.")
 @options.option(
-    "--width", type=click.IntRange(1), default=32, show_default=True, help="Channels of the classic UNet's first level."
+    "--width", type=click.IntRange(1), default=16, show_default=True, help="Channels of the classic UNet's first level."
 )
 @options.option(
     "--norm",
@@ -301,9 +301,8 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
             report=_silent if quiet else _show,
         )
     if not quiet:
-        click.echo(f"{out}: {_score(card.metrics)}", err=True)
-        if page is not None:
-            click.echo(f"{page}: the report", err=True)
+        told = f"; report {page}" if page else ""
+        click.echo(f"{out}: {_score(card.metrics)}{told}", err=True)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Chips hold the pixels of their scenes, open in torchgeo, share no ground between parts, and are gone on with."""
 
 import json
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -223,7 +224,7 @@ def test_an_interrupted_run_is_gone_on_with_and_ends_alike(pair, tmp_path):
                for path in same if path.suffix == ".tif")  # fmt: skip
 
 
-def test_overwriting_leaves_no_chip_of_before_and_touches_nobodys_files(pair, tmp_path):
+def test_overwriting_leaves_no_chip_of_before_and_touches_nobodys_files(pair, tmp_path, monkeypatch):
     cut(pair, tmp_path / "c", split=Split(val=0.3))
     with pytest.raises(OutputError, match=r"index.parquet exists"):
         cut(pair, tmp_path / "c")
@@ -235,8 +236,10 @@ def test_overwriting_leaves_no_chip_of_before_and_touches_nobodys_files(pair, tm
     for overwrite in (False, True):
         with pytest.raises(OutputError, match="holds files already"):
             cut(pair, tmp_path / "mine", overwrite=overwrite)
-    with pytest.raises(OutputError, match="holds what is to be cut"):
-        cut_chips([tmp_path / "c" / records[0].image], tmp_path / "c", size=9, overwrite=True)
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / "c", Path("c")):
+        with pytest.raises(OutputError, match="holds what is to be cut"):
+            cut_chips([tmp_path / "c" / records[0].image], folder, size=9, overwrite=True)
     assert (tmp_path / "c" / records[0].image).exists()
 
 

@@ -385,3 +385,6 @@ def test_what_numbers_no_objects_is_no_instance_map(tmp_path, write_scene, image
     shares = write_scene(tmp_path / "scene_label.tif", np.zeros((HEIGHT, WIDTH), np.float32))
     with pytest.raises(LabelError, match=r"1 band\(s\) of float32"):
         pair_labels([image], [shares], instances=True)
+    hollow = write_scene(tmp_path / "place.png", np.ones((HEIGHT, WIDTH), np.uint16), driver="PNG", nodata=0)
+    with pytest.raises(LabelError, match=r"place\.png calls 0 nodata"):
+        pair_labels([image], [hollow], instances=True)

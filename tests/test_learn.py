@@ -129,6 +129,20 @@ def test_polygon_labels_train_like_rasters(folders):
     assert card.classes == CLASSES
 
 
+def test_nan_pixels_are_left_out_of_training_and_validation(tmp_path):
+    """One image with holes, a quarter of it held back: statistics, loss and metrics stay finite."""
+    image, truth = discs(4)
+    holed = image.astype(np.float32)
+    holed[:, 20:50, 10:60] = np.nan
+    write(tmp_path / "images" / "a.tif", holed)
+    write(tmp_path / "labels" / "a.tif", np.where(truth, 70, 10).astype(np.uint8)[None])
+    recipe = Recipe(depth=1, width=4, patch_size=16, batch_size=2, patches=8, precision="fp32", val_fraction=0.25)
+    card = train(source(tmp_path), tmp_path / "m.safetensors", recipe=recipe, schedule=Schedule(1))
+    assert [band.mean for band in card.bands] == pytest.approx(np.nanmean(holed, axis=(1, 2)), rel=0.1)
+    assert math.isfinite(card.metrics["loss"])
+    assert card.metrics["mean_iou"] >= 0
+
+
 def test_images_without_georeference(tmp_path):
     """PNG-like pictures of several sizes, smaller than a patch among them, train in pixel coordinates."""
     for seed, (height, width) in enumerate(((50, 41), (20, 90)), 1):

@@ -48,6 +48,8 @@ def test_the_png_shows_labels_in_class_colours_and_images_stretched_alike(tmp_pa
     bright, dark = (shown.min(axis=-1) > 200).sum() / side, (shown.max(axis=-1) < 60).sum() / side
     assert dark == pytest.approx(2, abs=0.15)
     assert bright > 1.5
+    # What is 0 in all bands would lie in the middle, were it not blank.
+    assert ((shown > 90) & (shown < 170)).all(axis=-1).sum() / side < 0.1
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):

@@ -109,7 +109,7 @@ def test_the_report_lies_beside_the_model_unless_told_otherwise(tmp_path, args, 
     given = [tmp_path / word if word.endswith(".html") else word for word in args]
     result = run(tmp_path, *given)
     assert {path.name for path in tmp_path.glob("*.html")} == ({where} if where else set())
-    assert (where is not None) == ("the report" in result.stderr)
+    assert (where is not None) == (f"; report {tmp_path / str(where)}" in result.stderr)
 
 
 @pytest.mark.usefixtures("source")

@@ -113,16 +113,17 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--patch-size", type=int, default=256)
     parser.add_argument("--patches", type=int, default=512)
+    parser.add_argument("--side", type=int, default=6144, help="of the large scene, in pixels")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     if given.quick:
-        given.patches, given.rounds = 48, 1
+        given.patches, given.rounds, given.side = 48, 1, 1536
     logging.getLogger("torchgeo").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         chips = draw(Path(name) / "chips", 6 if given.quick else 21, 512, 3)
-        scene = draw(Path(name) / "scene", 1, 1536 if given.quick else 6144, 4)
+        scene = draw(Path(name) / "scene", 1, given.side, 4)
         for what, folder in (("chips", chips), ("one scene", scene)):
             for workers in (0, 2):
                 found[f"{what}, {workers} workers"] = measured(
