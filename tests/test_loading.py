@@ -96,7 +96,7 @@ def test_seeds_are_apart_and_a_negative_one_is_one_too():
 
 @pytest.mark.parametrize(
     ("kind", "cores", "expected"),
-    [("cpu", 1, 0), ("cpu", 2, 1), ("cpu", 6, 2), ("cpu", 64, 8), ("cuda", 1, 0), ("cuda", 4, 3), ("cuda", 64, 8)],
+    [("cpu", 1, 0), ("cpu", 2, 0), ("cpu", 6, 1), ("cpu", 64, 8), ("cuda", 1, 0), ("cuda", 4, 3), ("cuda", 64, 8)],
 )
 def test_processes_follow_the_cores(monkeypatch, kind, cores, expected):
     monkeypatch.setattr("dask.system.cpu_count", lambda: cores)
