@@ -135,6 +135,7 @@ class GapWeights:
 def loading_workers(device: torch.device) -> int:
     """How many processes make batches ready, where nobody says: one for four cores on a CPU, more beside a GPU.
 
+    On fewer cores a process takes from the network more than it saves.
     None where a process cannot be forked, because what is started anew there imports the user's script again.
     """
     from dask.system import cpu_count  # which knows containers' limits
@@ -142,4 +143,4 @@ def loading_workers(device: torch.device) -> int:
     cores = int(cpu_count())
     if not _FORK or cores == 1 or multiprocessing.current_process().daemon:
         return 0
-    return min(_LOADERS, -(-cores // 4) if device.type == "cpu" else cores - 1)
+    return min(_LOADERS, cores // 4 if device.type == "cpu" else cores - 1)

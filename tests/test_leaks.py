@@ -76,3 +76,10 @@ def test_the_sentence_names_the_worst_and_tells_how_much(scene):
     assert text.startswith(f"4 validation image(s) share {20 * WIDTH} pixels with training images, 16.7% of theirs: ")
     assert f"{validation[4].path} shares ground with {training[4].path} (27%, 3.2 ha)" in text
     assert text.endswith("and 1 more")
+
+
+def test_of_identical_images_the_valid_pixels_count(scene):
+    pixels = np.random.default_rng(0).integers(0, 3, (HEIGHT, WIDTH), np.uint8)
+    where = {"pixels": pixels, "nodata": 0, "crs": None, "transform": None}
+    (leak,) = find_leaks([scene("one", **where)], [scene("other", **where)])
+    assert leak.pixels == leak.valid == (pixels > 0).sum()

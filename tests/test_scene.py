@@ -484,3 +484,11 @@ def test_the_mask_of_a_real_file_is_that_of_gdal(data, name):
     with rasterio.open(path) as dataset:
         expected = dataset.dataset_mask() > 0
     np.testing.assert_array_equal(read_whole(path)[1], expected)
+
+
+def test_bands_are_chosen_by_name_as_well(tmp_path, write_scene):
+    path = write_scene(tmp_path / "s.tif", np.zeros((3, 4, 5), np.uint8), descriptions=("red", "NIR", "red"))
+    assert load_scene(path, ["nir", 1]).bands == (2, 1)
+    for name in ("red", "blue"):
+        with pytest.raises(SceneError, match=rf"s\.tif has no band '{name}' or several; its bands are red, nir, red"):
+            load_scene(path, [name])

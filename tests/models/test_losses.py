@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from geounet.errors import ModelError
 from geounet.models.losses import IGNORE_INDEX, KINDS, build_loss, cross_entropy, dice, focal, jaccard, lovasz, tversky
 
-NAMES = [*KINDS, "ce+dice", "ce+0.5*tversky:0.3:0.7+focal:1"]
+NAMES = [*KINDS, "ce+dice", "ce+lovasz", "ce+0.5*tversky:0.3:0.7+focal:1"]
 WEIGHTS = torch.tensor([0.5, 2.0, 1.0])
 
 
