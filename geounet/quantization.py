@@ -21,7 +21,7 @@ from geounet.errors import ModelError
 from geounet.models.model_file import load_model
 from geounet.outputs import atomic
 from geounet.probe import agreement, draw_images, draw_samples
-from geounet.runtimes import WindowClassifier, openvino_model, prepared
+from geounet.runtimes import WindowClassifier, openvino_model, prepared, signal_stack_kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,7 +78,7 @@ def _calibrated(setup: NetworkSetup, images: Sequence[NDArray[np.float32]]) -> A
     if not images:
         # Nothing is valid, so nothing will be run.
         return openvino_model(classifier, (len(card.bands), *setup.window))
-    with _in_silence() as nncf:
+    with signal_stack_kept(), _in_silence() as nncf:
         model = nncf.quantize(
             openvino_model(classifier, images[0].shape),
             nncf.Dataset([image[None] for image in images]),

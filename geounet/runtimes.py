@@ -7,10 +7,13 @@ only two bytes a pixel come back.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib.util
+import sys
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +27,7 @@ from geounet.models.cropping import Cropped
 from geounet.models.model_file import load_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from numpy.typing import NDArray
@@ -213,9 +216,39 @@ def openvino_model(classifier: WindowClassifier, shape: tuple[int, int, int]) ->
     return model
 
 
-def _openvino(model: Any, precision: str, threads: int) -> Classifier:
+@contextlib.contextmanager
+def signal_stack_kept() -> Iterator[None]:
+    """The calling thread's alternate signal stack, put back afterwards; other systems than Linux are left alone.
+
+    Each `openvino.Core` sets a stack of its own, and the last but one to go may leave a stack that is no longer there:
+    the next signal, be it Ctrl-C or the end of a child process, would then end the process without a word.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    stack = _SignalStack()
+    known = libc is not None and libc.sigaltstack(None, ctypes.byref(stack)) == 0
+    try:
+        yield
+    finally:
+        if libc is not None and known:
+            libc.sigaltstack(ctypes.byref(stack), None)
+
+
+class _SignalStack(ctypes.Structure):
+    """`stack_t` of sigaltstack(2)."""
+
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@cache
+def _core() -> Any:
+    """One for the process: `openvino.compile_model` makes another each time."""
     import openvino
 
+    with signal_stack_kept():
+        return openvino.Core()
+
+
+def _openvino(model: Any, precision: str, threads: int) -> Classifier:
     # What is not quantised of an int8 network runs in bf16 where the processor multiplies it, else in float32.
     hints = {"fp32": "f32", "bf16": "bf16", "int8": "bf16" if faster_precision(torch.device("cpu")) else "f32"}
     if precision not in hints:
@@ -230,7 +263,7 @@ def _openvino(model: Any, precision: str, threads: int) -> Classifier:
         # Several workers of one machine would all pin their threads to the same cores.
         "ENABLE_CPU_PINNING": False,
     }
-    request = openvino.compile_model(model, "CPU", settings).create_infer_request()
+    request = _core().compile_model(model, "CPU", settings).create_infer_request()
 
     def run(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         found = request.infer([image[None]], share_inputs=True)

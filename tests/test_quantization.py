@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -108,6 +110,23 @@ def test_nothing_is_said_on_standard_output(tmp_path, scene, model, capfd):
     said = capfd.readouterr()
     assert said.out == ""
     assert "CUDA" not in said.err
+
+
+def test_a_signal_afterwards_finds_its_handler(tmp_path, scene, model):
+    """Ctrl-C, say, after some scenes: OpenVINO's own stacks for signal handlers are not left behind, gone."""
+    code = """if True:
+        import signal, sys
+        from pathlib import Path
+        from geounet.predict import Engine, predict
+        for precision in ("int8", "int8", "int8", "fp32"):
+            engine = Engine(precision=precision, runtime="openvino", window_size=200)
+            predict(*map(Path, sys.argv[1:]), engine=engine, overwrite=True)
+        signal.signal(signal.SIGINT, lambda *_: print("handled"))
+        signal.raise_signal(signal.SIGINT)
+    """
+    command = [sys.executable, "-X", "faulthandler", "-c", code, *map(str, (scene, model, tmp_path / "c.tif"))]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr[-2000:]
 
 
 def test_a_scene_without_a_valid_pixel_has_nothing_to_calibrate_on(tmp_path, model, write_scene):
