@@ -20,7 +20,7 @@ demo: $(READY) ## Predict, vectorise and picture the sample scene into demo_outp
 	$(BIN)/geounet demo --out demo_output --overwrite
 
 test: $(READY) ## Run the test suite (some minutes on 2 cores).
-	$(BIN)/pytest -m "not real"
+	$(BIN)/pytest -m "not real" --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-real: $(READY) ## Run the tests on real data, found through GEOUNET_DATA.
 	$(BIN)/pytest -m real
@@ -33,7 +33,7 @@ check: $(READY) ## Lint, format check and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## Measure ratios side by side (30 minutes; BENCH_ARGS=--quick is small); see docs/benchmarks.md.
+bench: $(READY) ## Measure ratios side by side (40 minutes, 95 more where GEOUNET_DATA is set; BENCH_ARGS=--quick is small); see docs/benchmarks.md.
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script $(BENCH_ARGS) || exit 1; done
 	$(BIN)/python tests/benchmarks/table.py
 

@@ -1,7 +1,7 @@
 """The face for analysis: scenes and products as Dask-backed xarray DataArrays.
 
 With CRS and transform where rioxarray's accessor finds them (`array.rio.crs`, `array.rio.transform()`). For windows
-by the thousand :mod:`geounet.scene` is the faster way.
+by the thousand :mod:`geounet.raster.scene` is the faster way.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geounet.cog import classes_of
 from geounet.errors import SceneError
 from geounet.grid import Grid
-from geounet.scene import load_scene, opened, read
+from geounet.raster.cog import classes_of
+from geounet.raster.scene import load_scene, opened, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import xarray
 
     from geounet.grid import Window
-    from geounet.scene import Scene
+    from geounet.raster.scene import Scene
 
 
 def open_scene(path: str | Path, bands: Sequence[int] | None = None, chunk_size: int = 1024) -> xarray.DataArray:

@@ -12,12 +12,12 @@ import numpy as np
 import shapely
 
 from geounet.classes import NODATA, LandClass
+from geounet.data.labels import read_codes
 from geounet.errors import LabelError
-from geounet.evaluation import Comparison, compare, measure_seams, windows_of
-from geounet.labels import read_codes
-from geounet.object_metrics import ObjectScores, score_objects
-from geounet.sample_evaluation import SampleEvaluation, evaluate_sample
-from geounet.sides import Places, Reading, Shapes, known_codes, open_sides
+from geounet.metrics.evaluation import Comparison, compare, measure_seams, windows_of
+from geounet.metrics.objects import ObjectScores, score_objects
+from geounet.metrics.sample_evaluation import SampleEvaluation, evaluate_sample
+from geounet.metrics.sides import Places, Reading, Shapes, known_codes, open_sides
 from geounet.vectorize import polygon_frame
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from geounet.area_estimation import AreaEstimate
-    from geounet.boundary_metrics import BoundaryScores
-    from geounet.evaluation import Picture
-    from geounet.pixel_metrics import Evaluation
-    from geounet.scene import Scene
-    from geounet.seam_quality import SeamQuality
-    from geounet.sides import Side, Sides
+    from geounet.metrics.area_estimation import AreaEstimate
+    from geounet.metrics.boundaries import BoundaryScores
+    from geounet.metrics.evaluation import Picture
+    from geounet.metrics.pixels import Evaluation
+    from geounet.metrics.seams import SeamQuality
+    from geounet.metrics.sides import Side, Sides
+    from geounet.raster.scene import Scene
 
     Mask = NDArray[np.bool_]
     Step = Callable[[str], Any]
@@ -128,7 +128,7 @@ class Assessment:
         """For JSON; NaN becomes None.
 
         Returns:
-            `prediction`, `reference`, `unit`, those of :meth:`geounet.pixel_metrics.Evaluation.to_dict`, then each
+            `prediction`, `reference`, `unit`, those of :meth:`geounet.metrics.pixels.Evaluation.to_dict`, then each
             `to_dict` under `boundary`, `areas`, `objects` and `seams` (None where it was not measured), `notes`,
             `command` and `versions`.
         """
@@ -166,13 +166,13 @@ def assess(
         predicted: a class raster or a polygon file.
         reference: likewise, or a file of points.
         asked: what to measure.
-        reading: class table and field, as for :func:`geounet.evaluation.evaluate`.
+        reading: class table and field, as for :func:`geounet.metrics.evaluation.evaluate`.
         resolution: side of a pixel in the unit of the prediction's CRS, for two polygon files.
         command: to be kept with the result.
         step: called with what is done next, gives a context manager of a progress function or None.
 
     Raises:
-        LabelError: nothing can be compared, see :func:`geounet.sides.open_sides`; or a class is asked for that
+        LabelError: nothing can be compared, see :func:`geounet.metrics.sides.open_sides`; or a class is asked for that
             neither side has.
         SceneError: a raster cannot be read.
     """

@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio
 
-from geounet.chip_catalog import ChipRecord, read_record, span_of_scene, write_catalog, write_index, write_item
-from geounet.chip_plan import ChipRow, Split, areas_of, plan_rows
 from geounet.classes import NODATA
-from geounet.cluster import connect, map_unordered
+from geounet.data.chip_catalog import ChipRecord, read_record, span_of_scene, write_catalog, write_index, write_item
+from geounet.data.chip_plan import ChipRow, Split, areas_of, plan_rows
+from geounet.data.labels import POLYGON_ENDINGS, Pair, read_codes
+from geounet.data.pairing import list_rasters, pair_labels
+from geounet.engine.cluster import connect, map_unordered
 from geounet.errors import OutputError
-from geounet.identity import identity_of
-from geounet.labels import POLYGON_ENDINGS, Pair, read_codes
 from geounet.outputs import atomic, check_output
-from geounet.pairing import list_rasters, pair_labels
-from geounet.placement import transform_of
-from geounet.scene import Scene, load_scene, opened, pixel_coordinates_allowed, read_stored
+from geounet.raster.identity import identity_of
+from geounet.raster.placement import transform_of
+from geounet.raster.scene import Scene, load_scene, opened, pixel_coordinates_allowed, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from geounet.chip_catalog import Span
     from geounet.classes import LandClass
+    from geounet.data.chip_catalog import Span
     from geounet.grid import Window
 
     Progress = Callable[[int, int], None]
@@ -171,15 +171,15 @@ def cut_chips(
     Args:
         scenes: files and folders.
         folder: where chips go.
-        labels: label files and folders; see :func:`geounet.pairing.pair_labels`.
+        labels: label files and folders; see :func:`geounet.data.pairing.pair_labels`.
         bands: bands to cut, from 1.
-        classes: see :func:`geounet.pairing.pair_labels`.
-        label_field: see :func:`geounet.pairing.pair_labels`.
+        classes: see :func:`geounet.data.pairing.pair_labels`.
+        label_field: see :func:`geounet.data.pairing.pair_labels`.
         size: side of a chip in pixels.
         overlap: pixels that neighbours share; chips of different parts share none.
         split: parts by place; all in one by default.
-        scheduler: see :func:`geounet.cluster.connect`.
-        workers: see :func:`geounet.cluster.connect`.
+        scheduler: see :func:`geounet.engine.cluster.connect`.
+        workers: see :func:`geounet.engine.cluster.connect`.
         overwrite: replace the chips that are there.
         progress: called with the chips done and the chips in all.
 

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from geounet.components.holes import FillHoles
+from geounet.components.merging import NEIGHBOURS
+from geounet.components.morphology import REACH, close_classes, majority, open_classes
+from geounet.components.pieces import repaint, stitch
+from geounet.components.scratch import fetch, put
+from geounet.components.sieve import CONNECTIVITIES, Sieve
 from geounet.grid import Grid, Window
-from geounet.holes import FillHoles
-from geounet.merging import NEIGHBOURS
-from geounet.morphology import REACH, close_classes, majority, open_classes
-from geounet.pieces import repaint, stitch
-from geounet.scratch import fetch, put
-from geounet.sieve import CONNECTIVITIES, Sieve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from geounet.pieces import Change, Meetings, Rim, Survey
-    from geounet.scratch import Place
+    from geounet.components.pieces import Change, Meetings, Rim, Survey
+    from geounet.components.scratch import Place
 
     Classes = NDArray[np.uint8]
     Tiles = Iterable[tuple[Window, Classes]]
@@ -170,7 +170,7 @@ def _ahead(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any
 
 
 def sieve(classes: Classes, size: int, to: str = "border", connectivity: int = 4) -> Classes:
-    """Give components of fewer than `size` pixels to a neighbour: see :class:`geounet.sieve.Sieve`.
+    """Give components of fewer than `size` pixels to a neighbour: see :class:`geounet.components.sieve.Sieve`.
 
     Args:
         classes: `(height, width)`, the whole raster; 255 for nodata, which is no neighbour.
@@ -182,7 +182,7 @@ def sieve(classes: Classes, size: int, to: str = "border", connectivity: int = 4
 
 
 def fill_holes(classes: Classes, size: int) -> Classes:
-    """Fill the holes of at most `size` pixels: see :class:`geounet.holes.FillHoles`.
+    """Fill the holes of at most `size` pixels: see :class:`geounet.components.holes.FillHoles`.
 
     Args:
         classes: `(height, width)`, the whole raster; 255 for nodata.

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geounet.compatibility import scene_for_model
+from geounet.engine.compatibility import scene_for_model
 from geounet.errors import SceneError
 from geounet.models.model_file import read_card
-from geounet.placement import bounds_of, pixel_size
-from geounet.scene import load_scene, read_overview
+from geounet.raster.placement import bounds_of, pixel_size
+from geounet.raster.scene import load_scene, read_overview
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from geounet.scene import Scene
+    from geounet.raster.scene import Scene
 
 _SAMPLE = 512
 

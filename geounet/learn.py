@@ -13,12 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from geounet.augment import Augment
-from geounet.devices import pick_device, pick_training_precision
+from geounet.data.instances import INSTANCE_CLASSES
+from geounet.data.pairing import list_rasters, pair_labels
+from geounet.data.sampling import HaloGridGeoSampler, RandomPatchGeoSampler, SceneDataset
+from geounet.data.statistics import choose_classes, class_weights, collect
+from geounet.data.training_data import (
+    check_leaks,
+    class_shares,
+    label_of,
+    split_pairs,
+    teaching,
+    tell_absent,
+    tell_alpha,
+)
+from geounet.engine.devices import pick_device, pick_training_precision
 from geounet.errors import ModelError, OutputError
 from geounet.grid import Grid, round_up
-from geounet.instances import INSTANCE_CLASSES
-from geounet.loading import EpochBatches, GapWeights, loading_workers
 from geounet.models.encoders import Architecture, build_network
 from geounet.models.exchange import declared_stride
 from geounet.models.losses import build_loss
@@ -26,17 +36,15 @@ from geounet.models.model_file import ModelCard, read_card, save_model
 from geounet.models.pretrained import load_pretrained
 from geounet.models.receptive_field import probe_receptive_field
 from geounet.outputs import check_output
-from geounet.pairing import list_rasters, pair_labels
-from geounet.placement import pixel_size
-from geounet.review import heard_warnings, look_back
-from geounet.sample_sheet import write_sample_sheet
-from geounet.sampling import HaloGridGeoSampler, RandomPatchGeoSampler, SceneDataset
-from geounet.statistics import choose_classes, class_weights, collect
-from geounet.training import EpochResult, Schedule, Training
-from geounet.training_data import check_leaks, class_shares, label_of, split_pairs, teaching, tell_absent, tell_alpha
-from geounet.training_log import TensorBoardLog, log_path, write_log
-from geounet.training_page import write_training_page
-from geounet.training_state import restore_state, save_state, state_path
+from geounet.pages.review import heard_warnings, look_back
+from geounet.pages.sample_sheet import write_sample_sheet
+from geounet.pages.training import write_training_page
+from geounet.raster.placement import pixel_size
+from geounet.training.augment import Augment
+from geounet.training.loading import EpochBatches, GapWeights, loading_workers
+from geounet.training.log import TensorBoardLog, log_path, write_log
+from geounet.training.loop import EpochResult, Schedule, Training
+from geounet.training.state import restore_state, save_state, state_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,10 +53,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geounet.classes import LandClass
-    from geounet.geodatasets import DatasetSource
-    from geounet.labels import Pair
+    from geounet.data.geodatasets import DatasetSource
+    from geounet.data.labels import Pair
+    from geounet.data.statistics import Statistics
     from geounet.models.model_file import Band
-    from geounet.statistics import Statistics
 
     Report = Callable[[EpochResult], None]
 
@@ -83,7 +91,7 @@ class Recipe:
     label_smoothing: float = 0.0
     """Share of a label that all classes get alike, in cross-entropy."""
     class_weights: str = "sqrt"
-    """`none`, `sqrt`, `inverse`, or numbers; see :func:`geounet.statistics.class_weights`."""
+    """`none`, `sqrt`, `inverse`, or numbers; see :func:`geounet.data.statistics.class_weights`."""
     boundary_weight: float = 0.0
     """What the narrowest gap between two objects of a class adds to its pixels' weight of 1 (the UNet paper: 10)."""
     boundary_sigma: float = 5.0
@@ -95,7 +103,7 @@ class Recipe:
     patches: int | None = None
     """Patches an epoch; by default about twice what covers the training images, 128 to 512."""
     balance: str = "none"
-    """How patches are drawn for classes; see :func:`geounet.training_data.class_shares`."""
+    """How patches are drawn for classes; see :func:`geounet.data.training_data.class_shares`."""
     min_labelled: float = 0.0
     """Share of a patch that must be valid and labelled, 0 to 1; 0 for a pixel at least."""
     normalization: str = "moments"
@@ -133,10 +141,10 @@ class Source:
     all_touched: bool = False
     """Polygons label every pixel that they touch, not only those whose centre they hold."""
     instances: bool = False
-    """Label rasters number their objects; what is learnt are the classes of :mod:`geounet.instances`."""
+    """Label rasters number their objects; what is learnt are the classes of :mod:`geounet.data.instances`."""
 
     def pairs(self, classes: Sequence[LandClass]) -> tuple[Pair, ...]:
-        """Images joined with their labels; see :func:`geounet.pairing.pair_labels`."""
+        """Images joined with their labels; see :func:`geounet.data.pairing.pair_labels`."""
         return pair_labels(
             list_rasters(self.images),
             list_rasters(self.labels),
@@ -181,7 +189,7 @@ def train(
         resume: whether to go on from the state of the same training, if there is one; on a CPU, and without a time
             budget, the model file then has the bits that an uninterrupted training gives it.
         tensorboard: folder for TensorBoard's events; None for none.
-        page: where the report goes, an HTML file (see :mod:`geounet.training_page`); None for none. It is written at
+        page: where the report goes, an HTML file (see :mod:`geounet.pages.training`); None for none. It is written at
             the end, and when the training breaks off after an epoch.
         report: called after each epoch.
 

@@ -12,29 +12,29 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from geounet.classes import NODATA
-from geounet.cluster import connect, map_unordered, threads_per_worker, usable_cores
-from geounet.cog import RasterProfile, write_cog
-from geounet.compatibility import scene_for_model
-from geounet.devices import pick_device
+from geounet.engine.cluster import connect, map_unordered, threads_per_worker, usable_cores
+from geounet.engine.compatibility import scene_for_model
+from geounet.engine.devices import pick_device
+from geounet.engine.inference import PROBABILITIES, Job, run_block
+from geounet.engine.plan import Engine, Plan, plan_prediction
+from geounet.engine.provenance import Work, request_of, store_identity, tags_for
+from geounet.engine.quantization import quantize
+from geounet.engine.runtimes import CONFIDENCE_LEVELS, NetworkSetup
+from geounet.engine.tile_store import BlockRecord, Layer, TileStore, open_store
+from geounet.engine.tuning import Tuning, tune
 from geounet.errors import GeounetError, OutputError, SceneError, UnreachableError
-from geounet.identity import identity_of
-from geounet.inference import PROBABILITIES, Job, run_block
 from geounet.models.model_file import fingerprint, read_card
 from geounet.outputs import check_output
-from geounet.placement import transform_of
-from geounet.plan import Engine, Plan, plan_prediction
-from geounet.provenance import Work, request_of, store_identity, tags_for
-from geounet.quantization import quantize
-from geounet.runtimes import CONFIDENCE_LEVELS, NetworkSetup
-from geounet.scene import small_cache
-from geounet.tile_store import BlockRecord, Layer, TileStore, open_store
-from geounet.tuning import Tuning, tune
+from geounet.raster.cog import RasterProfile, write_cog
+from geounet.raster.identity import identity_of
+from geounet.raster.placement import transform_of
+from geounet.raster.scene import small_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from geounet.classes import LandClass
-    from geounet.scene import Scene
+    from geounet.raster.scene import Scene
 
     Progress = Callable[[int, int], None]
 
@@ -95,8 +95,8 @@ def predict(
         confidence: probability of the class, stored as 0 to 254 with a scale of 1/254, 255 where nodata.
         probabilities: one band a class, in the model's order, with its name.
         probabilities_dtype: one of :data:`PROBABILITY_TYPES`.
-        bands: bands of the scene to read, from 1; see :func:`geounet.compatibility.scene_for_model`.
-        bbox: see :func:`geounet.plan.plan_prediction`.
+        bands: bands of the scene to read, from 1; see :func:`geounet.engine.compatibility.scene_for_model`.
+        bbox: see :func:`geounet.engine.plan.plan_prediction`.
         engine: how to run.
         overwrite: replace outputs that exist, and start unfinished work anew.
         progress: called with the blocks done and the blocks in all.

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geounet.classes import NODATA, LandClass, default_class
-from geounet.cog import RasterProfile, classes_of, write_cog
+from geounet.data.labels import Pair, class_field, code_of, in_crs_of, polygons_on, read_codes, read_polygons
 from geounet.errors import LabelError
 from geounet.grid import Grid
-from geounet.labels import Pair, class_field, code_of, in_crs_of, polygons_on, read_codes, read_polygons
 from geounet.outputs import check_output
-from geounet.placement import bounds_of
-from geounet.scene import load_scene
+from geounet.raster.cog import RasterProfile, classes_of, write_cog
+from geounet.raster.placement import bounds_of
+from geounet.raster.scene import load_scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from geounet.data.labels import Polygons
     from geounet.grid import Window
-    from geounet.labels import Polygons
-    from geounet.scene import Scene
+    from geounet.raster.scene import Scene
 
     Progress = Callable[[int, int], None]
 

@@ -8,17 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geounet.class_raster import class_reader, load_class_raster, profile_of, to_stored
 from geounet.classes import NODATA
 from geounet.clean import Cleaning, clean_tiles
-from geounet.cog import tags_of, write_cog
 from geounet.errors import OutputError
+from geounet.formats.vector_io import read_vectors
 from geounet.models.model_file import fingerprint, read_card
 from geounet.outputs import atomic, check_output
+from geounet.pages.pictures import preview
 from geounet.predict import predict, request_of
-from geounet.remote import public_name
-from geounet.report import preview
-from geounet.vector_io import read_vectors
+from geounet.raster.class_raster import class_reader, load_class_raster, profile_of, to_stored
+from geounet.raster.cog import tags_of, write_cog
+from geounet.raster.remote import public_name
 from geounet.vectorize import vectorize
 
 if TYPE_CHECKING:

@@ -13,28 +13,28 @@ import pandas as pd
 import pyarrow as pa
 from pyproj import CRS
 
-from geounet.attributes import Meaning, Zonal, check_columns, to_columns
-from geounet.class_raster import class_names, load_class_raster
-from geounet.cog import classes_of
 from geounet.errors import SceneError
 from geounet.formats.batches import Encoded, decode, encode
-from geounet.ground import survey
-from geounet.measures import measure
+from geounet.formats.vector_io import check_format, open_writer
+from geounet.outlines.attributes import Meaning, Zonal, check_columns, to_columns
+from geounet.outlines.ground import survey
+from geounet.outlines.measures import measure
+from geounet.outlines.polygons import BAND, take
+from geounet.outlines.simplify import simplify
+from geounet.outlines.stitching import Raster
+from geounet.outlines.streaming import raster_polygons
+from geounet.outlines.strips import Touching, open_strips
 from geounet.outputs import check_output
-from geounet.polygons import BAND, take
-from geounet.simplify import simplify
-from geounet.stitching import Raster
-from geounet.streaming import raster_polygons
-from geounet.strips import Touching, open_strips
-from geounet.vector_io import check_format, open_writer
+from geounet.raster.class_raster import class_names, load_class_raster
+from geounet.raster.cog import classes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from geounet.formats.fiboa import Fiboa
-    from geounet.polygons import Polygons
-    from geounet.scene import Scene
+    from geounet.outlines.polygons import Polygons
+    from geounet.raster.scene import Scene
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def vectorize(
     fiboa: Fiboa | None = None,
     overwrite: bool = False,
 ) -> VectorSummary:
-    """Write the polygons of a class raster: :func:`polygon_frame` to a file, see :mod:`geounet.vector_io`.
+    """Write the polygons of a class raster: :func:`polygon_frame` to a file, see :mod:`geounet.formats.vector_io`.
 
     Memory holds a few rows of tiles, a band of finished polygons, and those that are still open, whatever the
     raster's height; all polygons where they are simplified or smoothed, which is done to all of them together.
@@ -84,7 +84,7 @@ def vectorize(
         touching: see :func:`polygon_frame`.
         tile_size: rows and columns worked on at once.
         workers: threads that trace; by default as many as there are processors.
-        simplification: metres by which an outline may leave its course, see :mod:`geounet.simplify`; None for none.
+        simplification: metres by which an outline may leave its course (:mod:`geounet.outlines.simplify`); or None.
         smooth: cut the corners of the pixels' stairs.
         fiboa: make the file a fiboa collection of the classes that are fields.
         overwrite: replace a file that exists.
@@ -164,8 +164,8 @@ def polygon_frame(
         workers: threads that trace; by default as many as there are processors.
 
     Returns:
-        One row a connected component, in the order of :func:`geounet.polygons.in_order` (in rasters of up to 1024
-        rows and columns: raster order of their first pixels): `id` (from 1, counted after `min_area`), `class`,
+        One row a connected component, in the order of :func:`geounet.outlines.polygons.in_order` (in rasters of up to
+        1024 rows and columns: raster order of their first pixels): `id` (from 1, counted after `min_area`), `class`,
         `class_name`, `pixels`, `area_ha`, `perimeter_m` (both on the ellipsoid, NaN without a CRS), `confidence` and
         `confidence_min` (mean and least probability, NaN where there is none), columns of `stats`, and `geometry`.
 

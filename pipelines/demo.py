@@ -12,7 +12,7 @@ from . import options
 from .run import describe
 
 if TYPE_CHECKING:
-    from geounet.evaluation import Evaluation
+    from geounet.metrics.evaluation import Evaluation
 
 SCENE = "val/images/scene_spring.tif"
 LABELS = "val/labels/scene_spring.tif"
@@ -31,8 +31,8 @@ LABELS = "val/labels/scene_spring.tif"
 @options.common
 def command(out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
     """Predict, vectorise, picture and evaluate the sample scene with the sample model, and say where to look."""
-    from geounet.cog import classes_of
-    from geounet.evaluation import evaluate
+    from geounet.metrics.evaluation import evaluate
+    from geounet.raster.cog import classes_of
     from geounet.segment import make_product
 
     with as_file(files("geounet_sample_tiles")) as samples:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +14,11 @@ from . import options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geounet.area_estimation import AreaEstimate
     from geounet.assessment import Asked, Assessment, Objects
     from geounet.classes import LandClass
-    from geounet.object_metrics import ObjectScores
-    from geounet.seam_quality import SeamQuality
+    from geounet.metrics.area_estimation import AreaEstimate
+    from geounet.metrics.objects import ObjectScores
+    from geounet.metrics.seams import SeamQuality
 
 _PICTURE = 1000
 """Rows or columns of the page's pictures at most."""
@@ -131,9 +129,9 @@ def command(
     either side counts nowhere. Points are taken for a sample, stratified by the mapped classes.
     """
     from geounet.assessment import assess
-    from geounet.evaluation_page import write_page
+    from geounet.metrics.sides import Reading
     from geounet.outputs import atomic, check_output
-    from geounet.sides import Reading
+    from geounet.pages.evaluation import write_page
 
     from .progress import bar
 
@@ -147,7 +145,7 @@ def command(
         _asked(picture=_PICTURE if html_file else 0, **asked),
         reading=Reading(_class_table(class_file, predicted, reference), field, all_touched),
         resolution=resolution,
-        command=shlex.join(["geounet", *sys.argv[1:]]),
+        command=options.command_line(),
         step=lambda label: bar(f"evaluate: {label}", quiet),
     )
     text = json.dumps(result.to_dict(), indent=2, allow_nan=False)
@@ -170,9 +168,9 @@ def _asked(*, seams: int | None, object_classes: tuple[str, ...], objects: bool,
 def _class_table(class_file: Path | None, *sides: str) -> tuple[LandClass, ...]:
     """The class table that was given, else that of the first raster which carries one."""
     from geounet.classes import read_classes
-    from geounet.cog import classes_of
-    from geounet.labels import POLYGON_ENDINGS
-    from geounet.scene import load_scene
+    from geounet.data.labels import POLYGON_ENDINGS
+    from geounet.raster.cog import classes_of
+    from geounet.raster.scene import load_scene
 
     if class_file:
         return read_classes(class_file)

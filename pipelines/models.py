@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +84,7 @@ def import_(checkpoint: Path, out: Path, trust: bool, overwrite: bool, quiet: bo
         out,
         Facts(**known, classes=read_classes(class_file) if class_file else ()),
         trust=trust,
-        command=" ".join(["geounet", *sys.argv[1:]]),
+        command=options.command_line(),
         overwrite=overwrite,
     )
     if not quiet:

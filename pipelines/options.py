@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,11 @@ def option(name: str, *more: str, **settings: Any) -> Decorator:
     names = [name, *more]
     twins = ["--" + given[2:].replace("-", "_") for given in names if given.startswith("--") and "/" not in given]
     return click.option(*names, *(twin for twin in twins if twin not in names), **settings)
+
+
+def command_line() -> str:
+    """The command as it was given, such that a shell takes it again."""
+    return shlex.join(["geounet", *sys.argv[1:]])
 
 
 def parse_numbers(kind: type[int | float], count: int | None = None) -> Callable[..., Any]:
@@ -235,11 +242,11 @@ band_drop = option(
 
 
 def augmentation(function: Callable[..., Any]) -> Callable[..., Any]:
-    """How patches are changed: a :class:`geounet.augment.Augment`, handed on as `augment`; None with `--no-augment`."""
+    """How patches are changed: a :class:`geounet.training.augment.Augment` as `augment`; None with `--no-augment`."""
 
     @functools.wraps(function)
     def gathered(**given: Any) -> Any:
-        from geounet.augment import Augment
+        from geounet.training.augment import Augment
 
         names = {"rotate": "rotation", **{name: name for name in ("scale", "jitter", "noise", "band_drop")}}
         chosen = {field: given.pop(name) for name, field in names.items()}

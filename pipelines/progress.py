@@ -131,8 +131,8 @@ def pixels_asked_for(scene: str, bbox: tuple[float, float, float, float] | None)
     """
 
     def count() -> int:
-        from geounet.placement import window_of_bounds
-        from geounet.scene import load_scene
+        from geounet.raster.placement import window_of_bounds
+        from geounet.raster.scene import load_scene
 
         found = load_scene(scene)
         return (window_of_bounds(found, bbox) if bbox else found.extent).pixels

@@ -63,8 +63,8 @@ def _touching(model: Path, boundary_class: str | None) -> Any:
 
 
 def _files(scenes: tuple[str, ...]) -> list[str]:
+    from geounet.data.pairing import list_rasters
     from geounet.errors import OutputError
-    from geounet.pairing import list_rasters
 
     files = [
         str(file) for scene in scenes for file in (list_rasters([Path(scene)]) if Path(scene).is_dir() else [scene])
@@ -76,14 +76,14 @@ def _files(scenes: tuple[str, ...]) -> list[str]:
 
 
 def _stem(scene: str) -> str:
-    from geounet.remote import is_remote, stem_of
+    from geounet.raster.remote import is_remote, stem_of
 
     return stem_of(scene) if is_remote(scene) else Path(scene).stem
 
 
 def _shown(scene: str) -> str:
     """A path or URL without credentials and signatures."""
-    from geounet.remote import public_name
+    from geounet.raster.remote import public_name
 
     return public_name(scene)
 

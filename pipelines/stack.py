@@ -39,9 +39,9 @@ def command(
     Of STAC items the bands are chosen by common name: --bands red,nir,swir16. The stack names the files, which stay
     where they are, and covers the ground that all of them cover.
     """
-    from geounet.scene import load_scene
-    from geounet.stac import layers_of, read_item
-    from geounet.stacking import stack_scenes
+    from geounet.raster.scene import load_scene
+    from geounet.raster.stac import layers_of, read_item
+    from geounet.raster.stacking import stack_scenes
 
     if out.suffix.lower() != ".vrt":
         raise click.UsageError(f"{out}: a stack is a VRT; give it a name that ends in .vrt")

@@ -56,9 +56,9 @@ def command(
 
     Where it was interrupted the same command goes on.
     """
-    from geounet.chip_plan import Split
     from geounet.chips import cut_chips
     from geounet.classes import read_classes
+    from geounet.data.chip_plan import Split
 
     from .progress import bar
 

@@ -14,7 +14,7 @@ from . import options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from geounet.training import EpochResult
+    from geounet.training.loop import EpochResult
 
 _PATH = click.Path(path_type=Path)
 _UNLIMITED = 10**9
@@ -257,7 +257,7 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
     from geounet.errors import ModelError
     from geounet.learn import Recipe, Source, show_samples, train
     from geounet.models.losses import build_loss
-    from geounet.training import Schedule
+    from geounet.training.loop import Schedule
 
     if bool(given["val"]) != bool(given["val_labels"]):
         raise click.UsageError("--val and --val-labels go together")
@@ -293,7 +293,7 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
             schedule=Schedule(**{name: given[name] for name in Schedule.__slots__}),
             validation=validation,
             classes=classes,
-            command=" ".join(["geounet", *sys.argv[1:]]),
+            command=options.command_line(),
             overwrite=given["overwrite"],
             resume=given["resume"],
             tensorboard=given["tensorboard"],
@@ -309,7 +309,7 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
 def _kept_if_interrupted(out: Path) -> Iterator[None]:
     """On Ctrl-C say what is left, and exit as a shell says of such an end: 128 + SIGINT."""
     from geounet.models.model_file import read_card
-    from geounet.training_state import state_path
+    from geounet.training.state import state_path
 
     try:
         yield

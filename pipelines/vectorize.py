@@ -32,8 +32,8 @@ def _fiboa(raster, identifier, field_classes, observed):
         if observed:
             raise click.BadParameter("--observed says something of --fiboa, which is not given")
         return None
-    from geounet.cog import classes_of
     from geounet.formats.fiboa import Fiboa, field_values
+    from geounet.raster.cog import classes_of
 
     return Fiboa(identifier, field_values(classes_of(raster), field_classes), observed)
 
@@ -44,15 +44,15 @@ def _touching(raster, field_classes, wanted, boundary_class, boundary, rise):
         raise click.BadParameter("--split-touching goes with --boundary-class, --boundary or both, and they with it")
     if not wanted:
         return None
-    from geounet.cog import classes_of
+    from geounet.raster.cog import classes_of
 
     return touching_of(classes_of(raster), boundary_class, field_classes, boundary, rise=rise)
 
 
 def touching_of(table, boundary_class, field_classes=(), boundary=None, **how):
     """How touching fields of a class table are told apart."""
+    from geounet.components.touching import Splitting
     from geounet.formats.fiboa import field_values
-    from geounet.touching import Splitting
     from geounet.vectorize import Touching
 
     (between,) = field_values(table, (boundary_class,)) if boundary_class else (None,)
@@ -73,7 +73,7 @@ def _band_of(text):
         return Path(text), 1
     if band.isdecimal():
         return Path(path), int(band)
-    from geounet.scene import load_scene
+    from geounet.raster.scene import load_scene
 
     names = load_scene(path).band_names
     if band not in names:

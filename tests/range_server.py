@@ -20,12 +20,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CONTROL = "/.control"
+# Not `urlopen`, which keeps to the proxies of the first request that anybody made.
+_DIRECT = build_opener(ProxyHandler({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class RangeServer:
         self._ask(how)
 
     def _ask(self, orders: dict[str, Any]) -> Any:
-        with urlopen(f"http://{self.address}{_CONTROL}", json.dumps(orders).encode()) as answer:
+        with _DIRECT.open(f"http://{self.address}{_CONTROL}", json.dumps(orders).encode()) as answer:
             return json.load(answer)
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import geounet
 from geounet.classes import LandClass
-from geounet.cog import RasterProfile, write_cog
 from geounet.errors import SceneError
 from geounet.grid import Window
+from geounet.raster.cog import RasterProfile, write_cog
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
 

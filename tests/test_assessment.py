@@ -8,11 +8,11 @@ import pytest
 from affine import Affine
 from shapely.geometry import Point, box
 
-from geounet import evaluation
 from geounet.assessment import Asked, assess
 from geounet.classes import LandClass
 from geounet.errors import LabelError
-from geounet.sides import Reading
+from geounet.metrics import evaluation
+from geounet.metrics.sides import Reading
 
 WATER, LAND, ICE = LandClass(1, "water", "#0000ff"), LandClass(2, "land", "#00ff00"), LandClass(3, "ice", "#ffffff")
 READING = Reading((WATER, LAND, ICE))

@@ -16,12 +16,12 @@ from rasterio.enums import ColorInterp
 from torchgeo.datasets import RasterDataset
 from torchgeo.samplers import GridGeoSampler
 
-from geounet.chip_plan import Area, Split, areas_of, plan_rows
 from geounet.chips import cut_chips
 from geounet.classes import LandClass
+from geounet.data.chip_plan import Area, Split, areas_of, plan_rows
 from geounet.errors import OutputError, SceneError
 from geounet.grid import Window
-from geounet.scene import load_scene
+from geounet.raster.scene import load_scene
 
 CLASSES = (LandClass(1, "built up & paved", "#d62728"), LandClass(7, "water", "#1f77b4"))
 

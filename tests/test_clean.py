@@ -13,10 +13,10 @@ from tiled import HOSTILE, WHOLE, clean_in_tiles, patches, rasters, reader
 
 from geounet.classes import LandClass
 from geounet.clean import Cleaning, clean_tiles, fill_holes, sieve
-from geounet.cog import RasterProfile, classes_of, write_cog
+from geounet.components.morphology import close_classes, majority, open_classes
 from geounet.errors import LabelError, OutputError
 from geounet.grid import Window
-from geounet.morphology import close_classes, majority, open_classes
+from geounet.raster.cog import RasterProfile, classes_of, write_cog
 from geounet.segment import clean
 
 radii = st.integers(0, 3)

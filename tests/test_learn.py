@@ -19,7 +19,7 @@ from geounet.learn import Recipe, Source, train
 from geounet.models.losses import cross_entropy
 from geounet.models.model_file import load_model, read_card
 from geounet.predict import predict
-from geounet.training import EpochResult, Schedule, Training, class_iou, confusion, validate
+from geounet.training.loop import EpochResult, Schedule, Training, class_iou, confusion, validate
 
 CLASSES = (LandClass(10, "dark", "#000080"), LandClass(70, "bright", "#f0e442"))
 TINY = Recipe(

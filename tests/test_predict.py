@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from rio_cogeo import cog_validate
 from untrained import CLASSES, far_sighted, make_model, network_of
 
+from geounet.data.sampling import HaloGridGeoSampler, SceneDataset
+from geounet.engine.inference import predict_logits
 from geounet.errors import GeounetError, ModelError, OutputError, SceneError
 from geounet.grid import Grid, Window, round_up
-from geounet.inference import predict_logits
 from geounet.models.encoders import Architecture
 from geounet.models.model_file import load_model
 from geounet.models.receptive_field import probe_receptive_field
 from geounet.predict import Engine, predict
-from geounet.sampling import HaloGridGeoSampler, SceneDataset
-from geounet.scene import load_scene
+from geounet.raster.scene import load_scene
 
 BANDS, MEAN, STD = 2, 100.0, 40.0
 
@@ -322,7 +322,7 @@ def test_a_running_scheduler_gives_the_same_raster(tmp_path, holed_scene, model,
 
 def test_no_scheduler_is_one_sentence(tmp_path, holed_scene, model, monkeypatch):
     """An address where nobody answers is an error that names it."""
-    monkeypatch.setattr("geounet.cluster._TIMEOUT", "1s")
+    monkeypatch.setattr("geounet.engine.cluster._TIMEOUT", "1s")
     with pytest.raises(GeounetError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1 "):
         run(holed_scene, model, tmp_path / "c.tif", scheduler="tcp://127.0.0.1:1")
 

@@ -16,7 +16,7 @@ from rasterio.enums import ColorInterp
 from rio_cogeo import cog_validate
 from untrained import CLASSES, far_sighted, make_model, network_of, undecided
 
-from geounet.devices import faster_precision, pick_device
+from geounet.engine.devices import faster_precision, pick_device
 from geounet.errors import OutputError
 from geounet.models.model_file import save_model
 from geounet.predict import Engine, predict

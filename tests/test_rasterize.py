@@ -13,9 +13,9 @@ from pyproj import Transformer
 from shapely.geometry import Polygon, box
 
 from geounet.classes import LandClass
-from geounet.cog import RasterProfile, classes_of, write_cog
 from geounet.errors import LabelError, OutputError
 from geounet.grid import Window
+from geounet.raster.cog import RasterProfile, classes_of, write_cog
 from geounet.rasterize import rasterize
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)

@@ -11,7 +11,7 @@ import rasterio
 import rasterio.features
 
 from geounet.classes import read_classes
-from geounet.cog import classes_of
+from geounet.raster.cog import classes_of
 
 FOLDER = Path(__file__).parents[1] / "sample_tiles"
 PICTURES = {

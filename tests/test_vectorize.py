@@ -14,7 +14,7 @@ from pyproj import CRS
 from scipy import ndimage
 
 from geounet.errors import LabelError, SceneError
-from geounet.measures import measure
+from geounet.outlines.measures import measure
 from geounet.vectorize import Zonal, polygon_frame, vectorize
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
@@ -198,7 +198,7 @@ def test_areas_and_perimeters_are_those_of_the_geometries(raster, blobs, crs, tr
 
 def test_the_file_holds_the_frame(raster, blobs, tmp_path, monkeypatch):
     """Written in many batches, it reads back as what is made in memory at once."""
-    monkeypatch.setattr("geounet.streaming._BATCH", 9)
+    monkeypatch.setattr("geounet.outlines.streaming._BATCH", 9)
     path, out = raster(blobs), tmp_path / "out.parquet"
     summary = vectorize(path, out, tile_size=3, connectivity=8)
     frame = polygon_frame(path, connectivity=8)

@@ -18,8 +18,8 @@ import rasterio.features
 from common import Row, arguments, interleaved, report, run_command
 from scipy import ndimage
 
-from geounet.burning import burn, outlines
 from geounet.clean import Cleaning, clean_tiles
+from geounet.data.burning import burn, outlines
 from geounet.grid import Grid, Window
 
 PATCH = 2048

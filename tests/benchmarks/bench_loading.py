@@ -21,11 +21,11 @@ from torch.utils.data import DataLoader
 from torchgeo.datasets import RasterDataset, stack_samples
 from torchgeo.samplers import RandomGeoSampler
 
-from geounet.augment import Augment
-from geounet.loading import EpochBatches
-from geounet.pairing import pair_labels
-from geounet.sampling import RandomPatchGeoSampler, SceneDataset
-from geounet.statistics import collect
+from geounet.data.pairing import pair_labels
+from geounet.data.sampling import RandomPatchGeoSampler, SceneDataset
+from geounet.data.statistics import collect
+from geounet.training.augment import Augment
+from geounet.training.loading import EpochBatches
 
 if TYPE_CHECKING:
     from collections.abc import Callable

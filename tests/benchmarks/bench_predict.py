@@ -41,7 +41,7 @@ from common import (
     run_command,
 )
 
-from geounet.devices import PRECISIONS, autocast, faster_precision
+from geounet.engine.devices import PRECISIONS, autocast, faster_precision
 from geounet.models.model_file import load_model
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _torch_pass(network: torch.nn.Module, bands: int, precision: str, side: int)
 
 
 def _converted(network: torch.nn.Module, bands: int, precision: str) -> Any:
-    """An OpenVINO model; in int8 quantised as :mod:`geounet.quantization` does it, but of noise: it costs the same."""
+    """An OpenVINO model; in int8 quantised as :mod:`geounet.engine.quantization` does, but of noise: as dear."""
     import openvino
 
     example = torch.randn(1, bands, PLAIN, PLAIN)

@@ -33,7 +33,7 @@ import torch
 from common import COMMAND, Row, arguments, report, run_command
 from torch.utils.data import DataLoader, Dataset
 
-from geounet.training import class_iou, confusion
+from geounet.training.loop import class_iou, confusion
 
 if TYPE_CHECKING:
     import argparse

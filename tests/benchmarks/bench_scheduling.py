@@ -28,18 +28,18 @@ import psutil
 import torch
 from common import Row, arguments, draw_model, draw_scene, predict_afresh, report
 
-from geounet.cluster import connect, map_unordered
+from geounet.engine.cluster import connect, map_unordered
+from geounet.engine.runtimes import make_classifier
+from geounet.engine.tile_store import BlockRecord, TileStore, open_store
 from geounet.grid import Grid, Window
 from geounet.models.model_file import load_model
-from geounet.runtimes import make_classifier
-from geounet.scene import load_scene
-from geounet.tile_store import BlockRecord, TileStore, open_store
+from geounet.raster.scene import load_scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from geounet.grid import Block
-    from geounet.scene import Scene
+    from geounet.raster.scene import Scene
 
 CORE, HALO, STRIDE = 1728, 288, 32
 """Of the virtual lattice's windows, in pixels: what `auto` takes for the network; no pixel is ever made of them."""

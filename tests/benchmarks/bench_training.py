@@ -24,11 +24,11 @@ import torch
 from common import Row, arguments, draw_scene, interleaved, median_of, report
 from torch.utils.data import DataLoader
 
-from geounet.devices import autocast, pick_device, pick_training_precision
+from geounet.engine.devices import autocast, pick_device, pick_training_precision
 from geounet.learn import Recipe, Source, train
 from geounet.models.encoders import Architecture, build_network
 from geounet.models.losses import build_loss
-from geounet.training import Schedule
+from geounet.training.loop import Schedule
 
 CLASSES = 5
 CHIPS, SIDE = 21, 512

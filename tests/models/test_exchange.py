@@ -1,6 +1,5 @@
 """Networks of other tools come in with their very weights, whatever could run code stays out, and exports agree."""
 
-import importlib.util
 import json
 import sys
 from dataclasses import replace
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+import untrained
 from safetensors.torch import save_file
 from torchgeo.trainers import SemanticSegmentationTask
 
@@ -24,10 +24,6 @@ from geounet.models.export import export_model
 from geounet.models.inspection import describe_model, verify_model
 from geounet.models.model_file import load_model, save_model
 from geounet.models.receptive_field import ReceptiveField, probe_receptive_field
-
-_SPEC = importlib.util.spec_from_file_location("untrained", Path(__file__).parents[1] / "untrained.py")
-untrained = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(untrained)
 
 ENCODER = "tu-test_resnet"
 FACTS = Facts(encoder=ENCODER, mean=(128.0,), std=(50.0,))

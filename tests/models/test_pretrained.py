@@ -149,6 +149,8 @@ def test_without_a_network_the_sentence_says_what_to_do(tmp_path, monkeypatch, n
     for variable in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
+    # An opener that was made before knows nothing of these proxies, and one that is made here must not stay.
+    monkeypatch.setattr("urllib.request._opener", None)
     with pytest.raises(ModelError, match=f"the weights {name} cannot be fetched .* give the file to --weights"):
         load_pretrained(resnet(), name, "resnet18")
 

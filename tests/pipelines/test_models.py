@@ -1,25 +1,22 @@
 """`geounet models`: the weights of another tool become maps, and what a model is stands on standard output."""
 
-import importlib.util
 import json
 import shlex
-from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 import torch
+import untrained
 from click.testing import CliRunner
 from geounet_pipelines.main import cli
 
 from geounet.models.encoders import Architecture
 from geounet.models.model_file import load_model
 
-_SPEC = importlib.util.spec_from_file_location("untrained", Path(__file__).parents[1] / "untrained.py")
-untrained = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(untrained)
 ENCODER = "tu-test_resnet"
 HALO = 160
+COMMAND = "import 'a file.ckpt' -o m.safetensors"
 
 
 def original():
@@ -39,10 +36,13 @@ def place(tmp_path_factory):
         {"state_dict": {f"net.{name}": tensor for name, tensor in network.state_dict().items()}}, folder / "a.ckpt"
     )
     (folder / "classes.csv").write_text("value,name,color\n10,water,#0000ff\n30,field,#00ff00\n40,wood,#ff0000\n")
-    done(
-        folder, "import a.ckpt -o m.safetensors --arch unet --encoder tu-test_resnet --bands 3,2,1 "
-        "--classes classes.csv --band_names blue,green,red --mean 128,127,126 --std 50 --resolution 10 --scene-bands 4",
+    line = (
+        "import a.ckpt -o m.safetensors --arch unet --encoder tu-test_resnet --bands 3,2,1 "
+        "--classes classes.csv --band_names blue,green,red --mean 128,127,126 --std 50 --resolution 10 --scene-bands 4"
     )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["/bin/geounet", "models", *shlex.split(COMMAND)])
+        done(folder, line)
     return folder
 
 
@@ -93,7 +93,7 @@ def test_show_says_what_was_given(place):
     found = json.loads(done(place, "show m.safetensors --json").stdout)
     assert [band["number"] for band in found["bands"]] == [3, 2, 1]
     assert found["parameters"] == sum(tensor.numel() for tensor in load_model(place / "m.safetensors")[0].parameters())
-    assert found["command"].startswith("geounet ")
+    assert found["command"] == f"geounet models {COMMAND}"
 
 
 def test_verify_says_one_line(place):

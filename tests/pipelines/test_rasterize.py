@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from geounet_pipelines.main import cli, main
 from shapely.geometry import box
 
-from geounet.cog import classes_of
+from geounet.raster.cog import classes_of
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from geounet_pipelines.main import cli
 from rasterio.features import rasterize, shapes
 from shapely.geometry import shape
 
-from geounet.object_metrics import score_objects
+from geounet.metrics.objects import score_objects
 
 pytestmark = pytest.mark.real
 

@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 
 from geounet.errors import GeounetError, ModelError, OutputError
 from geounet.models.model_file import load_model, read_card
-from geounet.training_log import log_path
-from geounet.training_state import state_path
+from geounet.training.log import log_path
+from geounet.training.state import state_path
 
 EPOCHS = 12
 SMALL = [

@@ -1,0 +1,233 @@
+"""Labels: rasters or polygon files, brought onto an image's pixels as class codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geounet.classes import NODATA, LandClass
+from geounet.data.burning import Outlines, burn, outlines
+from geounet.data.instances import REACH, instance_codes
+from geounet.errors import LabelError
+from geounet.raster.placement import bounds_of
+from geounet.raster.scene import Scene, aligned, read_stored
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from geounet.grid import Window
+
+    Codes = NDArray[np.uint8]
+
+POLYGON_ENDINGS = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".parquet", ".geoparquet", ".gml", ".kml")
+"""Files that hold polygons; all else is taken for a raster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Polygons:
+    """Labelled polygons on the pixels of the image they label."""
+
+    path: str
+    """Where they came from."""
+    outlines: Outlines
+    """Their edges and class codes, in the order in which they are burnt: the last one wins."""
+    all_touched: bool = False
+    """Whether a polygon labels all pixels that it shares some area with, not only those whose centre it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An image and what labels it."""
+
+    image: Scene
+    """The image."""
+    label: Scene | Polygons
+    """A label raster on any grid, or polygons."""
+    colors: tuple[tuple[tuple[int, int, int], int], ...] = ()
+    """For a label picture in colour: which colour is which code."""
+    indices: tuple[tuple[int, int], ...] = ()
+    """For a palette picture: which index is which code; nothing where the index is the code."""
+    background: int = NODATA
+    """The code outside all polygons and label rasters; NODATA leaves it out of training."""
+    ground: Outlines | None = None
+    """Where a label raster lies on the image's pixels; None where it covers them all."""
+    below: Pair | None = None
+    """Another label of the same image, which counts where this one says nothing."""
+    instances: bool = False
+    """Whether a label raster numbers its objects instead of naming classes; see :mod:`geounet.data.instances`."""
+    region: Window | None = None
+    """The pixels of the image that this pair stands for; None for all."""
+
+    @property
+    def extent(self) -> Window:
+        """The pixels that this pair stands for; beyond them it has no label."""
+        return self.image.extent if self.region is None else self.region
+
+
+def polygons_on(
+    image: Scene,
+    frame: Any,
+    path: Path,
+    classes: Sequence[LandClass],
+    label_field: str | None,
+    all_touched: bool = False,
+) -> Polygons:
+    """The polygons of a GeoDataFrame that meet an image, on its pixels; those of no class are left out.
+
+    Raises:
+        LabelError: there is no such field, or it holds no class.
+    """
+    there = in_crs_of(image, frame)
+    return polygons_near(image, there, codes_of(there, path, classes, label_field), path, all_touched)
+
+
+def polygons_near(image: Scene, frame: Any, codes: NDArray[np.int64], path: Path | str, all_touched: bool) -> Polygons:
+    """As :func:`polygons_on`, of a GeoDataFrame in the image's CRS whose codes are known (-1: no class)."""
+    from shapely.geometry import box
+
+    near = np.sort(frame.sindex.query(box(*bounds_of(image)), predicate="intersects"))
+    near = near[codes[near] >= 0]
+    return Polygons(str(path), outlines(frame.geometry.array[near], codes[near], ~image.transform), all_touched)
+
+
+def in_crs_of(image: Scene, frame: Any) -> Any:
+    """The GeoDataFrame in the image's CRS; as it is where either has none."""
+    return frame.to_crs(image.crs.to_wkt()) if image.crs is not None and frame.crs is not None else frame
+
+
+def read_polygons(path: Path) -> Any:
+    """The GeoDataFrame of a polygon file.
+
+    Raises:
+        LabelError: there is no such file, it cannot be read, or it is empty.
+    """
+    import geopandas
+    import pyogrio.errors
+
+    if not path.exists():
+        raise LabelError(f"label file {path} does not exist")
+    try:
+        parquet = path.suffix.lower() in (".parquet", ".geoparquet")
+        frame = geopandas.read_parquet(path) if parquet else geopandas.read_file(path)
+    except (pyogrio.errors.DataSourceError, ValueError, OSError) as error:
+        raise LabelError(f"label file {path} cannot be read: {error}") from error
+    if not len(frame) or not hasattr(frame, "geometry"):
+        raise LabelError(f"label file {path} is empty: it holds no polygon")
+    return frame
+
+
+def class_field(frame: Any, path: Path, label_field: str | None) -> str:
+    """The field with the classes: the one that is named, else the first of the usual ones.
+
+    Raises:
+        LabelError: there is none.
+    """
+    known = [column for column in frame.columns if column != frame.geometry.name]
+    field = label_field or next((name for name in ("class", "value", "label", "code") if name in known), "")
+    if field not in known:
+        raise LabelError(
+            f"{path} has no field {field or 'class'!r} with the classes; name one with --label-field: "
+            f"{', '.join(known)}"
+        )
+    return field
+
+
+def codes_of(frame: Any, path: Path, classes: Sequence[LandClass], label_field: str | None) -> NDArray[np.int64]:
+    """The class code of each polygon, -1 where it is in no class.
+
+    Raises:
+        LabelError: there is no such field, or it holds no class.
+    """
+    field = class_field(frame, path, label_field)
+    names = {item.name: item.value for item in classes}
+    values = [names.get(str(value), code_of(value)) for value in frame[field]]
+    if all(value < 0 for value in values):
+        raise LabelError(f"field {field!r} of {path} holds no class code 0 to 254 and no name of the class table")
+    return np.array(values, np.int64)
+
+
+def code_of(value: Any) -> int:
+    """A whole number from 0 to 254, as number or text; -1 for all else."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return -1
+    return int(number) if number.is_integer() and 0 <= number < NODATA else -1
+
+
+def read_codes(pair: Pair, window: Window) -> Codes:
+    """Class codes of a window of the pair's image, NODATA where there is no label or no image.
+
+    Returns:
+        `(height, width)` uint8.
+    """
+    inside = window.intersection(pair.extent)
+    codes = np.full((window.height, window.width), NODATA, np.uint8)
+    if inside.pixels:
+        codes[inside.within(window)] = _labelled(pair, inside)
+    return codes
+
+
+def _labelled(pair: Pair, window: Window) -> Codes:
+    """As :func:`read_codes`, of a window within the pair's extent."""
+    codes = np.full((window.height, window.width), NODATA, np.uint8)
+    bare = np.ones(codes.shape, np.bool_)
+    part: Pair | None = pair
+    while part is not None:
+        found, covered = _of_one(part, window)
+        np.copyto(codes, found, where=codes == NODATA)
+        bare &= ~covered
+        part = part.below
+    codes[bare & (codes == NODATA)] = pair.background
+    return codes
+
+
+def _of_one(part: Pair, window: Window) -> tuple[Codes, NDArray[np.bool_]]:
+    """Codes of one label alone, and what it speaks of: a raster's ground, also where that holds no code."""
+    label = part.label
+    if isinstance(label, Polygons):
+        codes = burn(label.outlines, window, NODATA, label.all_touched)
+        return codes, codes != NODATA
+    codes = _read(part, label, window)
+    if part.ground is None:
+        return codes, np.ones(codes.shape, np.bool_)
+    return codes, burn(part.ground, window, 0) == 1
+
+
+def _read(pair: Pair, label: Scene, window: Window) -> Codes:
+    if pair.instances:
+        return _read_instances(pair, label, window)
+    with aligned(label, pair.image) as (dataset, scene):
+        stored, valid = read_stored(dataset, scene, window)
+    codes = _codes_of_colors(stored, pair.colors) if pair.colors else _codes_of_values(stored[0])
+    if pair.indices:
+        table = np.full(NODATA + 1, NODATA, np.uint8)
+        table[[index for index, _code in pair.indices]] = [code for _index, code in pair.indices]
+        codes = table[codes]
+    return np.where(valid, codes, np.uint8(NODATA))
+
+
+def _read_instances(pair: Pair, label: Scene, window: Window) -> Codes:
+    around = window.padded(REACH).intersection(pair.image.extent)
+    with aligned(label, pair.image) as (dataset, scene):
+        ids, valid = read_stored(dataset, scene, around)
+    codes = np.where(valid, instance_codes(np.where(valid, ids[0], 0)), np.uint8(NODATA))
+    return codes[window.within(around)]
+
+
+def _codes_of_values(stored: NDArray[Any]) -> Codes:
+    fits = (stored >= 0) & (stored < NODATA)
+    return np.where(fits, stored, NODATA).astype(np.uint8)
+
+
+def _codes_of_colors(stored: NDArray[Any], colors: Iterable[tuple[tuple[int, int, int], int]]) -> Codes:
+    """Colours (3, height, width) to codes (height, width)."""
+    codes = np.full(stored.shape[1:], NODATA, np.uint8)
+    for rgb, code in colors:
+        codes[(stored == np.array(rgb)[:, None, None]).all(axis=0)] = code
+    return codes

@@ -1,0 +1,103 @@
+"""What a prediction will do, before it does it: the lattice of windows, and the blocks that group them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from geounet.engine.blending import blended_block_shape, blended_blocks, reach_of
+from geounet.engine.symmetry import square_core
+from geounet.grid import Grid
+from geounet.raster.placement import window_of_bounds
+
+if TYPE_CHECKING:
+    from geounet.engine.tuning import Tuning
+    from geounet.grid import Block
+    from geounet.models.model_file import ModelCard
+    from geounet.raster.scene import Scene
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """How to run; nothing here changes a pixel but `precision` and `tta`, and by rounding the window and the device."""
+
+    tile_size: int = 2048
+    """Side of a block in pixels, what a worker takes at once; rounded up to whole cores."""
+    window_size: int | None = None
+    """Side of what the network sees at once, halo included; None to choose, see :func:`geounet.engine.tuning.tune`."""
+    halo: int | None = None
+    """Pixels around a core, rounded up to the stride; None for the receptive field, or what does for it."""
+    device: str = "auto"
+    """See :func:`geounet.engine.devices.pick_device`."""
+    precision: str = "auto"
+    """A key of :data:`geounet.engine.devices.PRECISIONS`; `auto` for the fastest that changes next to nothing."""
+    runtime: str = "auto"
+    """See :data:`geounet.engine.runtimes.RUNTIMES`."""
+    scheduler: str = "local"
+    """See :func:`geounet.engine.cluster.connect`."""
+    workers: int = 1
+    """See :func:`geounet.engine.cluster.connect`."""
+    tta: bool = False
+    """Test-time augmentation, at eight times the work; see :mod:`geounet.engine.symmetry`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a prediction will do."""
+
+    scene: Scene
+    """What is read."""
+    card: ModelCard
+    """The model."""
+    tuning: Tuning
+    """What it runs with."""
+    grid: Grid
+    """The lattice of windows over the scene, and the region that is asked for."""
+    blocks: tuple[Block, ...]
+    """What the tasks will take."""
+    block_shape: tuple[int, int]
+    """Height and width of a block."""
+    reach: int
+    """Pixels on each side of a core's edge over which windows are blended; 0 where the receptive field is bounded."""
+    tta: bool
+    """Whether each window is seen in its eight flips and rotations."""
+
+    @property
+    def tiling(self) -> str:
+        """`exact`, or why it is not quite, and what is done about it."""
+        blended = f"; neighbouring windows are blended over {2 * self.reach} px" if self.reach else ""
+        return self.tuning.tiling + blended
+
+
+def plan_prediction(
+    scene: Scene,
+    card: ModelCard,
+    tuning: Tuning,
+    tile_size: int,
+    bbox: tuple[float, float, float, float] | None = None,
+    *,
+    tta: bool = False,
+) -> Plan:
+    """Lay the lattice and group its windows into blocks.
+
+    Args:
+        scene: what is read.
+        card: the model; if it sees its whole window, windows are blended, see :mod:`geounet.engine.blending`.
+        tuning: core and halo of the windows.
+        tile_size: side of a block in pixels, rounded up to whole cores.
+        bbox: minimum x, minimum y, maximum x, maximum y in the scene's CRS; the lattice stays the scene's.
+        tta: see :mod:`geounet.engine.symmetry`; cores become square.
+
+    Raises:
+        SceneError: the box lies beside the scene.
+    """
+    region = scene.extent if bbox is None else window_of_bounds(scene, bbox)
+    if tta:
+        tuning = replace(tuning, core=square_core(tuning.core, tuning.halo, scene.height, scene.width))
+    grid = Grid(region, *tuning.core, tuning.halo, card.stride)
+    reach = reach_of(tuning.core, tuning.halo, card.stride) if card.halo is None else 0
+    if reach:
+        blocks, shape = blended_blocks(grid, scene.extent, reach, tile_size), blended_block_shape(grid, tile_size)
+    else:
+        blocks, shape = grid.blocks(tile_size), grid.block_shape(tile_size)
+    return Plan(scene, card, tuning, grid, blocks, shape, reach, tta)

@@ -1,0 +1,181 @@
+"""What `auto` means: window, halo, runtime and precision, chosen by the model, the device and the scene itself.
+
+Nothing here looks at the tile size, the workers or the bounding box, so none of them can change a pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import TYPE_CHECKING
+
+import torch
+
+from geounet.engine.cluster import usable_cores
+from geounet.engine.devices import faster_precision
+from geounet.engine.probe import AGREEMENT, PROBABILITY_TOLERANCE, agreement, draw_samples, smallest_halo
+from geounet.engine.quantization import check_quantization
+from geounet.engine.runtimes import NetworkSetup, pick_runtime, prepared
+from geounet.errors import ModelError
+from geounet.grid import round_up
+from geounet.models.model_file import fingerprint, load_model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from geounet.engine.probe import Sample
+    from geounet.models.model_file import ModelCard
+    from geounet.raster.scene import Scene
+
+_SMALL = 2_000_000
+"""Pixels of a scene up to which probing and compiling would cost more than they save."""
+_WINDOW = 2816
+"""Side in pixels of a square window as large as any that is chosen: a UNet/resnet18 works in 0.8 GiB there."""
+_SMALLEST_CORE = 1024
+_SHORT_HALO = 128
+"""Up to this, a halo is taken as it is; above it the waste is worth measuring."""
+# For a model that sees its whole window: enough that the worst edge effects are cropped.
+_UNBOUNDED_HALO = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What a prediction runs with."""
+
+    halo: int
+    """Pixels around a core, a multiple of the stride."""
+    core: tuple[int, int]
+    """Height and width of what is kept of a window, multiples of the stride."""
+    runtime: str
+    """`torch` or `openvino`."""
+    precision: str
+    """A key of :data:`geounet.engine.devices.PRECISIONS`, or `int8`."""
+    tiling: str
+    """`exact`, or why it is not quite."""
+    agreement: float | None
+    """Share of the probed class pixels that are those of float32; None where nothing was probed."""
+
+
+def tune(
+    scene: Scene,
+    card: ModelCard,
+    model: Path,
+    device: torch.device,
+    *,
+    window_size: int | None,
+    halo: int | None,
+    runtime: str,
+    precision: str,
+) -> Tuning:
+    """Choose what is left open.
+
+    Args:
+        scene: what is read.
+        card: the model.
+        model: its file; loaded only where something must be probed.
+        device: where prediction will run.
+        window_size: side of a window in pixels, halo included; None to choose.
+        halo: pixels around a core, rounded up to the stride; None to choose.
+        runtime: see :data:`geounet.engine.runtimes.RUNTIMES`.
+        precision: a key of :data:`geounet.engine.devices.PRECISIONS`, `int8` (whose agreement is known once it is
+            calibrated) or `auto`.
+
+    Raises:
+        ModelError: the window has no room for a core, or the runtime cannot be used.
+    """
+    small = scene.extent.pixels <= _SMALL
+    chosen = "torch" if small and runtime == "auto" and precision != "int8" else pick_runtime(runtime, device)
+    if precision == "int8":
+        check_quantization(chosen)
+    exact = round_up(_UNBOUNDED_HALO, card.stride) if card.halo is None else card.halo
+    margin = exact if halo is None else round_up(halo, card.stride)
+    measurable = not small and halo is None and card.halo is not None and exact > _SHORT_HALO
+    samples: tuple[Sample, ...] = ()
+    if not small and (measurable or precision == "auto"):
+        samples = draw_samples(scene, model, exact)
+    if measurable:
+        margin = smallest_halo(samples, load_model(model)[0], exact, card.stride)
+    core = _core(scene, card.stride, margin, window_size)
+    open_setup = NetworkSetup(
+        model=str(model.absolute()),
+        fingerprint=fingerprint(model) if samples else "",
+        device=str(device),
+        precision=precision,
+        runtime=chosen,
+        window=(core[0] + 2 * margin, core[1] + 2 * margin),
+        halo=margin,
+        threads=len(usable_cores()),
+    )
+    kept = None
+    if precision == "auto":
+        precision, kept = _choose_precision(open_setup, samples, card.stride)
+    return Tuning(margin, core, chosen, precision, _tiling(card, margin, measured=measurable), kept)
+
+
+def _choose_precision(setup: NetworkSetup, samples: Sequence[Sample], stride: int) -> tuple[str, float | None]:
+    """The fastest precision that keeps the class of enough pixels, and the share that it keeps."""
+    candidate = faster_precision(torch.device(setup.device))
+    if not samples:
+        return "fp32", None
+    if candidate is not None:
+        run, _ = prepared(replace(setup, precision=candidate))
+        share = agreement(samples, run, setup.window, setup.halo, stride)
+        if share >= AGREEMENT:
+            return candidate, share
+    return "fp32", 1.0
+
+
+def _core(scene: Scene, stride: int, halo: int, window_size: int | None) -> tuple[int, int]:
+    """Height and width of a core: at most what the window holds, and the scene cut into equal parts."""
+    if window_size is not None:
+        fixed = (window_size - 2 * halo) // stride * stride
+        if fixed < stride:
+            raise ModelError(
+                f"a window of {window_size} pixels has no room for a halo of {halo} on each side and a core of "
+                f"{stride}; give at least {2 * halo + stride}"
+            )
+        return min(fixed, round_up(scene.height, stride)), min(fixed, round_up(scene.width, stride))
+    return _least_work(scene.height, scene.width, stride, halo)
+
+
+def _least_work(height: int, width: int, stride: int, halo: int) -> tuple[int, int]:
+    """The scene cut into equal parts, rounded up to the stride, such that all windows together have the least pixels.
+
+    A window is at most as large as the largest one, unless that leaves next to no core.
+    """
+    largest = max(_WINDOW, _SMALLEST_CORE + 2 * halo) ** 2
+    choices = []
+    for rows, columns in product(_parts(height, stride), _parts(width, stride)):
+        window = (rows[1] + 2 * halo) * (columns[1] + 2 * halo)
+        if window <= largest:
+            choices.append((rows[0] * columns[0] * window, rows[1], columns[1]))
+    return min(choices)[1:]
+
+
+def _parts(length: int, stride: int) -> list[tuple[int, int]]:
+    """Into how many equal parts a length may be cut, and the length of one."""
+    most = max(1, -(-length // (_SMALLEST_CORE // 2)))
+    return [(parts, round_up(-(-length // parts), stride)) for parts in range(1, most + 1)]
+
+
+def _tiling(card: ModelCard, halo: int, *, measured: bool) -> str:
+    if card.halo is None:
+        return "approximate: the model sees its whole window"
+    if halo >= card.halo:
+        return "exact"
+    if measured:
+        return (
+            f"measured: a halo of {halo} px for {card.halo} changes no class and no probability by more than "
+            f"{PROBABILITY_TOLERANCE:g} on the probed windows"
+        )
+    return f"approximate: a halo of {halo} px for {card.halo}, as asked for"
+
+
+def describe_agreement(tuning: Tuning) -> str:
+    """A phrase for people and metadata."""
+    if tuning.agreement is None:
+        return "not probed"
+    return (
+        f"{tuning.agreement:.5f} of the class pixels of fp32 on the probed windows (at least {AGREEMENT} is asked for)"
+    )

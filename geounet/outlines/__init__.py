@@ -1,0 +1,1 @@
+"""Components to polygons: traced, joined over seams, measured, simplified, and handed out as a stream."""

@@ -1,0 +1,116 @@
+"""Polygons to a table: the columns that users see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from geounet.components.zonal import STATISTICS, Scale, statistic
+from geounet.errors import SceneError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from geounet.outlines.polygons import Polygons
+    from geounet.raster.scene import Scene
+
+    Floats = NDArray[np.float64]
+
+OWN = ("id", "class", "class_name", "pixels", "area_ha", "perimeter_m", "confidence", "confidence_min", "geometry")
+"""Columns of every table, in their order; those of other rasters stand before the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Zonal:
+    """A raster whose values are summed up for each polygon."""
+
+    path: Path
+    """One band, on any grid: each pixel counts with the value nearest to it."""
+    statistics: tuple[str, ...] = ("mean",)
+    """Of :data:`geounet.components.zonal.STATISTICS`; each becomes a column `<name of the file>_<statistic>`."""
+
+    def __post_init__(self) -> None:
+        wrong = [name for name in self.statistics if name not in STATISTICS]
+        if wrong or not self.statistics:
+            raise ValueError(f"no statistics called {', '.join(wrong) or 'so'}; there are {', '.join(STATISTICS)}")
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """For each column the statistic in it."""
+        return {f"{self.path.stem}_{name}": name for name in self.statistics}
+
+
+def check_columns(zones: Sequence[Zonal]) -> None:
+    """Make sure that no two columns have one name.
+
+    Raises:
+        SceneError: two have.
+    """
+    columns = [*OWN, *(f"{zone.path.stem}_{name}" for zone in zones for name in zone.statistics)]
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise SceneError(f"two columns would be called {', '.join(twice)}; rename a raster of the statistics")
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What the numbers of polygons stand for."""
+
+    names: NDArray[Any]
+    """`(255,)`: a name for each class."""
+    confidence: Scene | None
+    """The first raster that was summed up; None if there is none."""
+    zones: tuple[tuple[Zonal, Scene], ...]
+    """The others."""
+
+
+def to_columns(found: Polygons, meaning: Meaning, first_id: int) -> pd.DataFrame:
+    """A row a polygon, in the columns of :data:`OWN` and those of other rasters, without the geometry.
+
+    Raises:
+        SceneError: the confidence reaches beyond 1.
+    """
+    states = found.statistics if meaning.confidence is None else found.statistics[1:]
+    return pd.DataFrame(
+        {
+            "id": np.arange(first_id, first_id + len(found), dtype=np.int64),
+            "class": found.classes,
+            "class_name": meaning.names[found.classes],
+            "pixels": found.pixels,
+            "area_ha": found.areas / 1e4,
+            "perimeter_m": found.lengths,
+            **_confidence(found, meaning.confidence),
+            **{
+                column: statistic(name, state, Scale(scene.scales[0], scene.offsets[0]))
+                for (zone, scene), state in zip(meaning.zones, states, strict=True)
+                for column, name in zone.columns.items()
+            },
+        }
+    )
+
+
+def _confidence(found: Polygons, confidence: Scene | None) -> dict[str, Floats]:
+    if confidence is None:
+        empty = np.full(len(found), np.nan)
+        return {"confidence": empty, "confidence_min": empty}
+    scale, state = _probability(confidence), found.statistics[0]
+    means = statistic("mean", state, scale)
+    greatest = np.nanmax(statistic("max", state, scale), initial=0.0)
+    if greatest > 1 + 1e-6:
+        raise SceneError(
+            f"{confidence.path} reaches {greatest:.6g}; probabilities lie between 0 and 1: set the band's scale"
+        )
+    return {"confidence": means, "confidence_min": statistic("min", state, scale)}
+
+
+def _probability(confidence: Scene) -> Scale:
+    scale, offset = confidence.scales[0], confidence.offsets[0]
+    if confidence.dtype == "uint8" and (scale, offset) == (1.0, 0.0):
+        scale = 1 / 254
+    return Scale(scale, offset)

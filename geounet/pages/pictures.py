@@ -1,0 +1,290 @@
+"""Pictures for people: a scene beside its class map, with outlines, legend and scale bar."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geounet.outputs import atomic
+from geounet.raster.placement import pixel_size
+from geounet.raster.scene import Scene, load_scene, read_overview
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from affine import Affine
+    from geopandas import GeoDataFrame
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from geounet.classes import LandClass
+
+    Pixels = NDArray[Any]
+    Mask = NDArray[np.bool_]
+
+_DPI = 100
+# Inches: a panel's width and the legend's, the bands above and below the panels, and the gap between things.
+_PANEL, _LEGEND, _TOP, _BOTTOM, _GAP = 6.4, 2.8, 0.75, 0.35, 0.2
+# A picture holds about this many pixels across each panel, so more need not be read.
+_MOST_PIXELS = 1300
+_MOST_CLASSES = 22
+_LONGEST_NAME = 22
+_RGB = 3
+# Sentinel-2's names and Landsat 8's, which agree on these three, and plain words.
+_COLOR_NAMES = ({"red", "b04", "b4"}, {"green", "b03", "b3"}, {"blue", "b02", "b2"})
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A picture to be drawn, and where its pixels lie in the raster that it was read from."""
+
+    image: Pixels
+    """`(height, width, 4)`: red, green, blue, alpha, uint8; perhaps fewer pixels than the raster has."""
+    height: int
+    """Rows of the raster."""
+    width: int
+    """Columns of the raster."""
+    aspect: float = 1.0
+    """Height of one of the raster's pixels in widths of it, on the ground."""
+    flipped: tuple[bool, bool] = (False, False)
+    """Whether rows run northward, and columns westward: drawn mirrored, so that north is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class LegendRow:
+    """One line of the legend."""
+
+    name: str
+    """What the class is called."""
+    color: str
+    """`#rrggbb`."""
+    share: float
+    """Of the valid pixels, 0 to 1."""
+
+
+def preview(
+    scene_path: str | Path,
+    class_raster_path: str | Path,
+    out_png: Path,
+    classes: Sequence[LandClass],
+    polygons: GeoDataFrame | None = None,
+    title: str = "",
+) -> None:
+    """Draw a scene beside its class map, about 1600 pixels wide, to a PNG that replaces what stands there.
+
+    Large rasters are read decimated, and the legend's shares are then those of the pixels that were read.
+
+    Args:
+        scene_path: any raster; in true colour where its bands' names tell which they are.
+        class_raster_path: its class map, on the scene's grid or another.
+        out_png: where to write.
+        classes: names and colours; values that have none are drawn in grey as `other`.
+        polygons: outlined on the class map; any CRS.
+        title: one line above the picture.
+
+    Raises:
+        SceneError: a raster cannot be read.
+        OutputError: the PNG cannot be written.
+    """
+    scene, class_map = load_scene(scene_path), load_scene(class_raster_path, (1,))
+    scene = load_scene(scene_path, [scene.bands[index] for index in color_bands(scene.band_names)])
+    values, valid = read_overview(scene, *_few_pixels(scene))
+    codes, labelled = read_overview(class_map, *_few_pixels(class_map))
+    panels = (
+        _panel(scene, stretch(values, valid)),
+        _panel(class_map, paint_classes(codes[0], labelled, classes)),
+    )
+    lines = [] if polygons is None else outlines(_in_crs_of(class_map, polygons), class_map.transform)
+    legend = legend_rows(codes[0], labelled, classes)
+    size = pixel_size(class_map)
+    figure = draw(panels, lines, legend, title or scene.name, size[1] if size else None)
+    with atomic(out_png) as draft:
+        figure.savefig(draft, format="png", dpi=_DPI)
+
+
+def color_bands(names: Sequence[str]) -> tuple[int, ...]:
+    """Which bands to show as red, green and blue, from 0: by name, else the first three, else the first as grey."""
+    lower = [name.lower() for name in names]
+    found = [next((i for i, name in enumerate(lower) if name in wanted), None) for wanted in _COLOR_NAMES]
+    known = tuple(index for index in found if index is not None)
+    if len(known) == _RGB:
+        return known
+    return (0, 1, 2) if len(names) >= _RGB else (0,)
+
+
+def stretch(values: Pixels, valid: Mask) -> Pixels:
+    """Bands as a picture: each from its 2nd to its 98th percentile over valid pixels.
+
+    Args:
+        values: `(1 or 3, height, width)`.
+        valid: `(height, width)`; elsewhere the picture is transparent.
+
+    Returns:
+        `(height, width, 4)` uint8.
+    """
+    image = np.zeros((*valid.shape, 4), np.uint8)
+    if valid.any():
+        low, high = np.percentile(values[:, valid].astype(np.float64), (2, 98), axis=1)
+        scaled = (values[:, valid].T - low) / np.maximum(high - low, 1e-12)  # (pixels, bands)
+        image[valid, :_RGB] = (scaled.clip(0, 1) * 255).round()
+    image[valid, 3] = 255
+    return image
+
+
+def paint_classes(codes: Pixels, valid: Mask, classes: Sequence[LandClass]) -> Pixels:
+    """A class map in its colours: `(height, width, 4)` uint8, codes without a class grey, transparent if invalid."""
+    image = np.zeros((*valid.shape, 4), np.uint8)
+    image[valid] = (128, 128, 128, 255)
+    for item in classes:
+        image[valid & (codes == item.value), :_RGB] = item.rgb
+    return image
+
+
+def legend_rows(codes: Pixels, valid: Mask, classes: Sequence[LandClass]) -> list[LegendRow]:
+    """Each class with its share of the valid pixels, in the table's order; codes without a class last, as `other`.
+
+    Of more classes than a legend holds, the smaller ones become one line.
+    """
+    total = max(1, int(valid.sum()))
+    shares = [float((codes[valid] == item.value).sum()) / total for item in classes]
+    rows = [LegendRow(item.name, item.color, share) for item, share in zip(classes, shares, strict=True)]
+    known = np.isin(codes[valid], [item.value for item in classes])
+    if not known.all():
+        rows.append(LegendRow("other", "#808080", 1 - float(known.mean())))
+    if len(rows) <= _MOST_CLASSES:
+        return rows
+    kept = sorted(rows, key=lambda row: -row.share)[:_MOST_CLASSES]
+    rest = [row for row in rows if row not in kept]
+    return [*kept, LegendRow(f"{len(rest)} smaller ones", "#ffffff", sum(row.share for row in rest))]
+
+
+def outlines(polygons: GeoDataFrame, transform: Affine) -> list[Pixels]:
+    """Rings of polygons, holes too, as `(points, 2)` arrays of column and row in the raster of `transform`."""
+    import shapely
+
+    parts = shapely.get_parts(polygons.geometry.to_numpy())
+    rings = shapely.get_rings(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
+    points, ring_of = shapely.get_coordinates(rings, return_index=True)
+    back = ~transform
+    pixels = np.column_stack(back @ (points[:, 0], points[:, 1]))  # (all points, 2)
+    return np.split(pixels, np.flatnonzero(np.diff(ring_of)) + 1) if len(pixels) else []
+
+
+def draw(
+    panels: tuple[Panel, Panel],
+    lines: Sequence[Pixels],
+    legend: Sequence[LegendRow],
+    title: str,
+    metres: float | None,
+) -> Figure:
+    """Scene and class map side by side.
+
+    Args:
+        panels: the scene and the class map.
+        lines: outlines on the class map, in its pixels.
+        legend: what the colours mean.
+        title: above both.
+        metres: width of one of the class map's pixels on the ground, for a scale bar; None for no bar.
+    """
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+
+    tallest = max(panel.height * panel.aspect / panel.width for panel in panels)
+    height = min(max(_PANEL * tallest, 3.6, 0.29 * len(legend) + 1.0), 9.0)
+    width = 2 * _PANEL + _LEGEND + 4 * _GAP
+    figure = Figure(figsize=(width, height + _TOP + _BOTTOM), facecolor="white")
+    figure.text(
+        _GAP / width, 1 - 0.15 / (height + _TOP), _shortened(title, 110), va="top", fontsize=16, parse_math=False
+    )
+    for number, (panel, name) in enumerate(zip(panels, ("Scene", "Class map"), strict=True)):
+        left = _GAP + number * (_PANEL + _GAP)
+        axes = figure.add_axes(_fractions(figure, left, _PANEL, height))
+        _show(axes, panel, name)
+    axes.add_collection(LineCollection(list(lines), colors="#202020", linewidths=0.6), autolim=False)
+    side = figure.add_axes(_fractions(figure, 2 * _PANEL + 3 * _GAP, _LEGEND, height))
+    write_legend(side, legend, "Share of the valid area")
+    if metres:
+        _add_scale_bar(axes, panels[1], metres)
+    return figure
+
+
+def _few_pixels(scene: Scene) -> tuple[int, int]:
+    shrink = max(1.0, max(scene.height, scene.width) / _MOST_PIXELS)
+    return max(1, round(scene.height / shrink)), max(1, round(scene.width / shrink))
+
+
+def _panel(scene: Scene, image: Pixels) -> Panel:
+    size = pixel_size(scene)
+    aspect = size[0] / size[1] if size else 1.0
+    flipped = (scene.transform.e > 0, scene.transform.a < 0) if size and scene.rectilinear else (False, False)
+    return Panel(image, scene.height, scene.width, aspect, flipped)
+
+
+def _in_crs_of(scene: Scene, polygons: GeoDataFrame) -> GeoDataFrame:
+    if scene.crs is None or polygons.crs is None:
+        return polygons
+    return polygons.to_crs(scene.crs.to_wkt())
+
+
+def _fractions(figure: Figure, left: float, width: float, height: float) -> tuple[float, float, float, float]:
+    """A box that stands on the bottom margin, inches to fractions of the figure."""
+    wide, tall = figure.get_size_inches()
+    return left / wide, _BOTTOM / tall, width / wide, height / tall
+
+
+def _show(axes: Axes, panel: Panel, name: str) -> None:
+    """Each pixel of the raster is one unit of the axes, whatever was read of it."""
+    axes.imshow(panel.image, extent=(0, panel.width, panel.height, 0), interpolation="nearest", aspect=panel.aspect)
+    axes.set_xlim((panel.width, 0) if panel.flipped[1] else (0, panel.width))
+    axes.set_ylim((0, panel.height) if panel.flipped[0] else (panel.height, 0))
+    axes.set_anchor("NW")
+    axes.set_title(name, loc="left", fontsize=11)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def write_legend(axes: Axes, rows: Sequence[LegendRow], title: str) -> None:
+    """Fill axes with the classes' colours, shares and names, under a title."""
+    from matplotlib.patches import Patch
+
+    axes.set_axis_off()
+    patches = [Patch(facecolor=row.color, edgecolor="#202020", linewidth=0.6, label=_legend_text(row)) for row in rows]
+    legend = axes.legend(
+        handles=patches, title=title, loc="upper left", bbox_to_anchor=(0, 1), frameon=False,
+        borderaxespad=0, borderpad=0, fontsize=10, title_fontsize=10, alignment="left",
+    )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _legend_text(row: LegendRow) -> str:
+    return f"{row.share:6.1%}  {_shortened(row.name, _LONGEST_NAME)}"
+
+
+def _shortened(text: str, longest: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def scale_bar_metres(metres_across: float) -> float:
+    """The largest of 1, 2 and 5 times a power of ten that is at most a quarter of the width."""
+    power = 10.0 ** math.floor(math.log10(metres_across / 4))
+    return max(step * power for step in (1, 2, 5) if step * power <= metres_across / 4 * (1 + 1e-9))
+
+
+def _add_scale_bar(axes: Axes, panel: Panel, metres: float) -> None:
+    """Below the panel's left corner, where it hides nothing."""
+    from matplotlib.transforms import ScaledTranslation
+
+    length = scale_bar_metres(panel.width * metres)
+    share = length / (panel.width * metres)
+    label = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"  # noqa: PLR2004
+    below = axes.transAxes + ScaledTranslation(0, -0.16, axes.figure.dpi_scale_trans)
+    beside = below + ScaledTranslation(0.08, 0, axes.figure.dpi_scale_trans)
+    axes.plot([0, share], [0, 0], "black", linewidth=4, solid_capstyle="butt", transform=below, clip_on=False)
+    axes.text(share, 0, label, fontsize=10, va="center", transform=beside)

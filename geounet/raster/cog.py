@@ -1,0 +1,199 @@
+"""Pieces of a raster to a Cloud Optimized GeoTIFF (https://docs.ogc.org/is/21-026/21-026.html), in flat memory.
+
+The file appears under its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
+
+import rasterio
+import rasterio.errors
+import rasterio.shutil
+import rasterio.windows
+
+from geounet.classes import LandClass, default_class
+from geounet.errors import OutputError
+from geounet.raster.scene import load_scene, opened, pixel_coordinates_allowed, small_cache
+from geounet.raster.styles import write_qml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from affine import Affine
+    from numpy.typing import NDArray
+
+    from geounet.grid import Window
+
+CLASSES_TAG = "CLASSES"
+"""TIFF tag with the class table as JSON: a list of value, name, color."""
+
+
+@dataclass(frozen=True, slots=True)
+class RasterProfile:
+    """What a raster is, but for its pixels."""
+
+    height: int
+    """Rows."""
+    width: int
+    """Columns."""
+    transform: Affine
+    """From (column, row) to coordinates; the identity for pixel coordinates."""
+    crs: rasterio.CRS | None
+    """Coordinate reference system, None for pixel coordinates."""
+    dtype: str
+    """NumPy's name of the data type; float16 becomes a half precision TIFF, which GDAL reads as float32 or float16."""
+    nodata: float | None
+    """Value of invalid pixels."""
+    classes: tuple[LandClass, ...] = ()
+    """Class table, for a class raster."""
+    names: tuple[str, ...] = ("class",)
+    """One description a band."""
+    scale: float = 1.0
+    """Value = stored * scale."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """More tags, written as they are."""
+
+
+def write_cog(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Window, NDArray[Any]]]) -> None:
+    """Write a raster whose pieces come in any order; what no piece covers is nodata.
+
+    Args:
+        path: replaced if it exists.
+        profile: what the raster is.
+        pieces: windows of the raster and their arrays `(bands, height, width)`.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it")
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            plain, cog = Path(folder, f"{path.name}.plain"), Path(folder, path.name)
+            # GDAL would hold up to a twentieth of the memory in blocks that nobody asks for again.
+            with small_cache():
+                _write_plain(plain, profile, pieces)
+                _copy_to_cog(plain, cog, {"nbits": 16} if profile.dtype == "float16" else {})
+            sidecar = Path(f"{path}.aux.xml")
+            if sidecar.exists():
+                # Of the class raster that this one replaces.
+                sidecar.unlink()
+                path.with_suffix(".qml").unlink(missing_ok=True)
+            if profile.classes:
+                staged = Path(folder, "categories.xml")
+                staged.write_text(_categories_xml(profile.classes), encoding="utf-8")
+                shutil.move(staged, sidecar)
+                write_qml(path, profile.classes)
+            cog.replace(path)
+    except (OSError, rasterio.errors.RasterioError) as error:
+        raise OutputError(f"{path} cannot be written: {error}") from error
+
+
+def _write_plain(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Window, NDArray[Any]]]) -> None:
+    # Uncompressed, so that a piece which covers a part of a TIFF tile is written in place.
+    with (
+        pixel_coordinates_allowed(),
+        rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            height=profile.height,
+            width=profile.width,
+            count=len(profile.names),
+            **_type_options(profile),
+            crs=profile.crs,
+            transform=profile.transform,
+            nodata=profile.nodata,
+            tiled=True,
+            blockxsize=512,
+            blockysize=512,
+            bigtiff="IF_SAFER",
+            sparse_ok=True,
+        ) as dataset,
+    ):
+        _describe(dataset, profile)
+        for window, array in pieces:
+            area = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+            dataset.write(array.astype(dataset.dtypes[0], copy=False), window=area)
+
+
+def _type_options(profile: RasterProfile) -> dict[str, Any]:
+    half = profile.dtype == "float16"
+    # Before 3.11 GDAL has no data type of half precision, but reads and writes such files: as float32 of 16 bits.
+    options = {"dtype": "float32", "nbits": 16} if half else {"dtype": profile.dtype}
+    # Three or four bands of bytes would be taken for red, green, blue and alpha.
+    return options | ({"photometric": "MINISBLACK", "alpha": "NO"} if len(profile.names) > 1 else {})
+
+
+def _describe(dataset: Any, profile: RasterProfile) -> None:
+    dataset.descriptions = profile.names
+    dataset.scales = [profile.scale] * len(profile.names)
+    dataset.update_tags(**profile.tags)
+    if profile.classes:
+        table = [{"value": item.value, "name": item.name, "color": item.color} for item in profile.classes]
+        dataset.update_tags(**{CLASSES_TAG: json.dumps(table)})
+        dataset.write_colormap(1, {item.value: (*item.rgb, 255) for item in profile.classes})
+
+
+def _copy_to_cog(plain: Path, cog: Path, more: Mapping[str, Any]) -> None:
+    rasterio.shutil.copy(
+        plain,
+        cog,
+        driver="COG",
+        compress="ZSTD",
+        blocksize=512,
+        overview_resampling="nearest",
+        overview_compress="ZSTD",
+        num_threads="ALL_CPUS",
+        bigtiff="IF_SAFER",
+        **more,
+    )
+
+
+def _categories_xml(classes: tuple[LandClass, ...]) -> str:
+    """GDAL's sidecar with category names, which no TIFF tag holds: one name a value from 0."""
+    names = {item.value: item.name for item in classes}
+    rows = "".join(f"<Category>{escape(names.get(value, ''))}</Category>" for value in range(max(names) + 1))
+    return f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{rows}</CategoryNames></PAMRasterBand></PAMDataset>\n'
+
+
+def tags_of(path: str | Path) -> dict[str, str]:
+    """The tags of a raster.
+
+    Raises:
+        SceneError: it cannot be opened.
+    """
+    with opened(load_scene(path)) as dataset:
+        return dict(dataset.tags())
+
+
+def classes_of(path: str | Path) -> tuple[LandClass, ...]:
+    """The class table of a raster: from its tag, else its colour table's values and colours, else nothing.
+
+    Raises:
+        SceneError: it cannot be opened.
+    """
+    with opened(load_scene(path)) as dataset:
+        text = dataset.tags().get(CLASSES_TAG)
+        if text:
+            return tuple(LandClass(row["value"], row["name"], row["color"]) for row in json.loads(text))
+        return _classes_of_colormap(dataset)
+
+
+def _classes_of_colormap(dataset: Any) -> tuple[LandClass, ...]:
+    if dataset.colorinterp[0] is not rasterio.enums.ColorInterp.palette:
+        return ()
+    nodata = dataset.nodata
+    shown = {value: rgba for value, rgba in dataset.colormap(1).items() if value != nodata and value < 255}  # noqa: PLR2004
+    return tuple(
+        LandClass(value, default_class(value).name, "#{:02x}{:02x}{:02x}".format(*rgba[:3]))
+        for value, rgba in shown.items()
+        if any(rgba[:3])
+    )

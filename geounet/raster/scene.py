@@ -1,0 +1,477 @@
+"""Scenes: the one module that opens rasters. Windows in, arrays and a valid mask out.
+
+Beyond its edge a scene is continued by one fixed rule, mirror reflection about the outermost pixels, so a pixel near
+the edge does not depend on the tiling either.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+import rasterio.errors
+import rasterio.windows
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.env import get_gdal_config, set_gdal_config
+from rasterio.vrt import WarpedVRT
+
+from geounet.errors import SceneError, UnreachableError
+from geounet.grid import Window
+from geounet.raster.remote import is_remote, over_network, persistently, public_name, public_text, stem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from affine import Affine
+    from numpy.typing import NDArray
+
+    Values = NDArray[Any]
+    Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One raster and the bands that are read from it: everything about it but its pixels."""
+
+    path: str
+    """What GDAL opens."""
+    height: int
+    """Rows."""
+    width: int
+    """Columns."""
+    bands: tuple[int, ...]
+    """The bands that are read, from 1, in the order of the arrays."""
+    band_names: tuple[str, ...]
+    """A name for each of `bands`: its description, else its colour, else `band_<number>`."""
+    count: int
+    """Bands in the file, the ones that are not read among them."""
+    dtype: str
+    """NumPy's name of the file's data type."""
+    transform: Affine
+    """From (column, row) of a pixel's corner to coordinates; the identity where there is no georeference."""
+    crs: rasterio.CRS | None
+    """Coordinate reference system; None for pixel coordinates."""
+    nodata: tuple[float | None, ...]
+    """The nodata value of each of `bands`; None where there is none."""
+    scales: tuple[float, ...]
+    """Factor of each of `bands`: value = stored * scale + offset."""
+    offsets: tuple[float, ...]
+    """Summand of each of `bands`."""
+    alpha: int | None
+    """The band that says which pixels are valid, where it is not read as data."""
+    has_mask: bool
+    """Whether the file carries a mask of its own, internal or beside it."""
+    remote: bool = False
+    """Whether all pixels come over the network: by a URL, or as a VRT of nothing but remote rasters."""
+
+    @property
+    def extent(self) -> Window:
+        """The whole scene."""
+        return Window(0, 0, self.height, self.width)
+
+    @property
+    def georeferenced(self) -> bool:
+        """Whether the transform leads to coordinates on the ground."""
+        return self.crs is not None
+
+    @property
+    def rectilinear(self) -> bool:
+        """Whether rows and columns run along the coordinate axes (south-up counts, rotated does not)."""
+        return bool(self.transform.b == 0 and self.transform.d == 0)
+
+    @property
+    def name(self) -> str:
+        """File name without folder and ending."""
+        return stem_of(self.path) if is_remote(self.label) else Path(self.label).stem
+
+    @property
+    def label(self) -> str:
+        """The path as it may be shown: without the credentials and signatures of a URL."""
+        return public_name(self.path)
+
+
+def load_scene(path: str | Path, bands: Sequence[int | str] | None = None) -> Scene:
+    """Describe the raster at `path`; no pixel is read.
+
+    Args:
+        path: anything GDAL opens.
+        bands: the bands to read, by numbers from 1 or by names; by default all but an alpha band.
+
+    Raises:
+        SceneError: there is no such file, it is no raster, has no bands or not these, or holds complex numbers.
+    """
+    with _open(str(path)) as dataset:
+        return _describe(dataset, str(path), bands)
+
+
+def _number(dataset: Any, path: str, band: int | str) -> int:
+    """The number of a band that may be given by its name."""
+    if isinstance(band, int):
+        return band
+    names = [_band_name(dataset, number).lower() for number in dataset.indexes]
+    if names.count(band.lower()) != 1:
+        raise SceneError(f"{public_name(path)} has no band {band!r} or several; its bands are {', '.join(names)}")
+    return names.index(band.lower()) + 1
+
+
+def _describe(dataset: Any, path: str, bands: Sequence[int | str] | None) -> Scene:
+    alphas = [b for b, kind in enumerate(dataset.colorinterp, 1) if kind is ColorInterp.alpha]
+    given = tuple(_number(dataset, path, band) for band in bands or ())
+    chosen = given or tuple(b for b in dataset.indexes if b not in alphas) or dataset.indexes
+    missing = [band for band in chosen if band not in dataset.indexes]
+    if missing or not chosen:
+        raise SceneError(
+            f"{public_name(path)} has {dataset.count} band(s), numbered from 1; there is no band {missing or 1}"
+        )
+    dtypes = {dataset.dtypes[band - 1] for band in chosen}
+    if any(np.dtype(_numpy_name(dtype)).kind == "c" for dtype in dtypes):
+        raise SceneError(
+            f"{public_name(path)} holds complex numbers ({', '.join(dtypes)}); convert them to amplitudes first"
+        )
+    at = [band - 1 for band in chosen]
+    return Scene(
+        path=path,
+        height=dataset.height,
+        width=dataset.width,
+        bands=chosen,
+        band_names=tuple(_band_name(dataset, band) for band in chosen),
+        count=dataset.count,
+        dtype=str(np.result_type(*(_numpy_name(dtype) for dtype in dtypes))),
+        transform=dataset.transform,
+        crs=None if dataset.gcps[0] and dataset.transform.is_identity else dataset.crs or None,
+        nodata=tuple(dataset.nodatavals[i] for i in at),
+        scales=tuple(float(dataset.scales[i]) for i in at),
+        offsets=tuple(float(dataset.offsets[i]) for i in at),
+        alpha=alphas[-1] if alphas and not set(alphas) & set(chosen) else None,
+        has_mask=_has_mask(dataset.mask_flag_enums[at[0]]),
+        remote=is_remote(path) or _only_points_to_remote(dataset, path),
+    )
+
+
+def _only_points_to_remote(dataset: Any, path: str) -> bool:
+    """Whether a raster on disk is a VRT of remote ones; with local ones among them it is read like a local one."""
+    sources = [name for name in dataset.files if name != path] if dataset.driver == "VRT" else []
+    return bool(sources) and all(is_remote(name) for name in sources)
+
+
+def _numpy_name(dtype: str) -> str:
+    return {"complex_int16": "complex64", "complex_int32": "complex64"}.get(dtype, dtype)
+
+
+def _has_mask(flags: Sequence[MaskFlags]) -> bool:
+    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags and MaskFlags.nodata not in flags
+
+
+def _band_name(dataset: Any, band: int) -> str:
+    description = dataset.descriptions[band - 1]
+    kind = dataset.colorinterp[band - 1]
+    named = kind in (
+        ColorInterp.red,
+        ColorInterp.green,
+        ColorInterp.blue,
+        ColorInterp.nir,
+        ColorInterp.rededge,
+    )
+    return str(description or (kind.name if named else f"band_{band}"))
+
+
+_CACHE = 64 << 20
+"""Bytes that GDAL keeps of what it read: windows go over each block once or twice, and 5 % of memory are wasted."""
+
+
+@contextmanager
+def small_cache() -> Iterator[None]:
+    """Hold GDAL to a small cache meanwhile, in all of this process."""
+    before = get_gdal_config("GDAL_CACHEMAX")
+    set_gdal_config("GDAL_CACHEMAX", min(before, _CACHE))
+    try:
+        yield
+    finally:
+        set_gdal_config("GDAL_CACHEMAX", before)
+
+
+@contextmanager
+def decoding_in_threads(count: int) -> Iterator[None]:
+    """GeoTIFFs that are opened meanwhile, by this thread, decode the blocks of a window in so many threads."""
+    with rasterio.Env(GDAL_NUM_THREADS=str(count)):
+        yield
+
+
+@contextmanager
+def pixel_coordinates_allowed() -> Iterator[None]:
+    """Rasterio warns of every raster without a georeference; here they are rasters like any other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        yield
+
+
+@contextmanager
+def _open(path: str) -> Iterator[Any]:
+    """A rasterio dataset; whatever GDAL says against it becomes one sentence."""
+    attempt = partial(_dataset, path)
+    try:
+        dataset = persistently(path, attempt, attempt) if is_remote(path) else attempt()
+    except rasterio.errors.RasterioIOError as error:
+        local = "://" not in path and not path.startswith("/vsi")
+        if local and not Path(path).exists():
+            raise SceneError(f"{path} does not exist") from error
+        raise SceneError(f"{public_name(path)} is not a raster that GDAL can open: {_one_line(error)}") from error
+    # Closed by hand: rasterio's own context manager ties a dataset to the thread that opened it.
+    with closing(dataset):
+        if not dataset.count:
+            raise SceneError(
+                f"{public_name(path)} has no bands of its own; name one of its {len(dataset.subdatasets)} subdatasets"
+            )
+        yield dataset
+
+
+def _dataset(path: str) -> Any:
+    with pixel_coordinates_allowed():
+        return rasterio.open(path)
+
+
+def _one_line(error: BaseException) -> str:
+    return public_text(" ".join(str(error.__cause__ or error).split()))
+
+
+@contextmanager
+def opened(scene: Scene) -> Iterator[Any]:
+    """The scene's dataset, to read several windows with :func:`read` (one thread at a time).
+
+    Raises:
+        SceneError: the file has gone or cannot be opened.
+    """
+    with _open(scene.path) as dataset:
+        yield dataset
+
+
+def read(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mask]:
+    """Values and valid mask of a window, which may reach beyond the scene and is then continued by reflection.
+
+    Args:
+        dataset: what :func:`opened` gave for `scene`.
+        scene: the bands to read.
+        window: in scene pixels.
+
+    Returns:
+        Values `(bands, height, width)` in float32, scaled to what they measure (NaN and nodata stay as they are), and
+        a mask `(height, width)`, True where valid.
+
+    Raises:
+        SceneError: the file is damaged there.
+    """
+    stored, valid = read_stored(dataset, scene, window)
+    return scaled(stored, scene), valid
+
+
+def scaled(stored: Values, scene: Scene) -> Values:
+    """What :func:`read_stored` gave as :func:`read` gives it: float32, in the unit that is measured; a new array."""
+    values = stored.astype(np.float32)
+    for index, (scale, offset) in enumerate(zip(scene.scales, scene.offsets, strict=True)):
+        if (scale, offset) != (1.0, 0.0):
+            values[index] = values[index] * np.float32(scale) + np.float32(offset)
+    return values
+
+
+def read_stored(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mask]:
+    """As :func:`read`, with the values as stored: in the file's own data type, unscaled."""
+    rows = reflected(window.row, window.row_stop, scene.height)
+    cols = reflected(window.col, window.col_stop, scene.width)
+    if not window.pixels:
+        empty = np.zeros((len(scene.bands), window.height, window.width), scene.dtype)
+        return empty, np.zeros((window.height, window.width), np.bool_)
+    top, left = int(rows.min()), int(cols.min())
+    inner = Window(top, left, int(rows.max()) - top + 1, int(cols.max()) - left + 1)
+    values, valid = _read_inside(dataset, scene, inner)
+    if inner == window:
+        return values, valid
+    rows, cols = rows - top, cols - left
+    return values[:, rows[:, None], cols], valid[rows[:, None], cols]
+
+
+def reflected(start: int, stop: int, size: int) -> NDArray[np.int64]:
+    """Where each index of `start` to `stop` lies in `0 .. size - 1` after mirroring at both ends, as often as needed.
+
+    As NumPy's `reflect`: the outermost pixel is not repeated, so index -1 is pixel 1. One pixel is repeated for ever.
+    """
+    period = max(1, 2 * (size - 1))
+    folded = np.arange(start, stop, dtype=np.int64) % period
+    return np.minimum(folded, period - folded) if size > 1 else np.zeros_like(folded)
+
+
+def _read_inside(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mask]:
+    area = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+    return _read_safely(dataset, scene, f" near row {window.row}, column {window.col}", window=area)
+
+
+def _read_safely(dataset: Any, scene: Scene, place: str, **how: Any) -> tuple[Values, Mask]:
+    """As :func:`_read_masked`; over the network with patience, and what fails is one sentence.
+
+    Raises:
+        SceneError: the file is damaged there.
+        UnreachableError: it is remote and cannot be read at present.
+    """
+    try:
+        if scene.remote and not isinstance(dataset, WarpedVRT):
+            first, again = partial(_read_masked, dataset, scene, **how), partial(_read_anew, scene, **how)
+            return persistently(scene.path, first, again)
+        with over_network(scene.remote):
+            return _read_masked(dataset, scene, **how)
+    except rasterio.errors.RasterioIOError as error:
+        if scene.remote:
+            raise UnreachableError(
+                f"{scene.label} breaks off{place}, though its server answers ({_one_line(error)}); try again, and if "
+                "it stays so download it and see whether it is damaged"
+            ) from error
+        raise SceneError(f"{scene.label} is damaged{place}: {_one_line(error)}") from error
+
+
+def _read_anew(scene: Scene, **how: Any) -> tuple[Values, Mask]:
+    """From a dataset of its own: an open one may hold what arrived of an answer that broke off."""
+    with opened(scene) as dataset:
+        return _read_masked(dataset, scene, **how)
+
+
+def _read_masked(
+    dataset: Any, scene: Scene, *, out_shape: tuple[int, int] | None = None, **where: Any
+) -> tuple[Values, Mask]:
+    """The bands as stored and their valid mask, from a window or decimated to an `out_shape`."""
+    shapes = ({"out_shape": (len(scene.bands), *out_shape)}, {"out_shape": out_shape}) if out_shape else ({}, {})
+    stored = dataset.read(list(scene.bands), **where, **shapes[0])
+    valid = valid_mask(stored, scene.nodata)
+    if scene.alpha is not None:
+        valid &= dataset.read(scene.alpha, **where, **shapes[1]) > 0
+    if scene.has_mask:
+        valid &= dataset.read_masks(scene.bands[0], **where, **shapes[1]) > 0
+    return stored, valid
+
+
+def valid_mask(stored: Values, nodata: Sequence[float | None]) -> Mask:
+    """Which pixels hold a measurement.
+
+    NaN or infinity in any band makes a pixel invalid, and so does a nodata value that is no possible measurement
+    (signed and floating types). In unsigned types the nodata value is a possible measurement as well, a black shadow
+    for instance, so there it counts only where all bands hold it, as in GDAL's dataset mask.
+
+    Args:
+        stored: `(bands, height, width)`, as in the file.
+        nodata: the nodata value of each band, None where there is none.
+
+    Returns:
+        `(height, width)`, True where valid.
+    """
+    valid = np.ones(stored.shape[1:], np.bool_)
+    if stored.dtype.kind == "f":
+        valid &= np.isfinite(stored).all(axis=0)
+    hits = [_equals(band, value) for band, value in zip(stored, nodata, strict=True)]
+    if stored.dtype.kind == "u":
+        valid &= ~np.logical_and.reduce(hits)
+    else:
+        valid &= ~np.logical_or.reduce(hits)
+    return valid
+
+
+def _equals(band: Values, value: float | None) -> Mask:
+    if value is None or math.isnan(value):
+        return np.zeros(band.shape, np.bool_)
+    if band.dtype.kind == "f":
+        return np.asarray(band == np.asarray(value).astype(band.dtype))
+    info = np.iinfo(band.dtype)
+    fits = float(value).is_integer() and info.min <= value <= info.max
+    return np.asarray(band == band.dtype.type(value)) if fits else np.zeros(band.shape, np.bool_)
+
+
+def palette_of(scene: Scene) -> dict[int, tuple[int, int, int]]:
+    """Red, green and blue of each index of the first band's palette; empty where there is none."""
+    with opened(scene) as dataset:
+        if dataset.colorinterp[0] is not ColorInterp.palette:
+            return {}
+        return {index: (red, green, blue) for index, (red, green, blue, _alpha) in dataset.colormap(1).items()}
+
+
+def acquired(scene: Scene) -> str:
+    """When the file says that it was taken, or was made: `2020:07:13 10:30:00` as in TIFF; empty without a word."""
+    with opened(scene) as dataset:
+        taken = dataset.tags(ns="IMAGERY").get("ACQUISITIONDATETIME", "")
+        return str(taken or dataset.tags().get("TIFFTAG_DATETIME", "")).replace(":", "-", 2)
+
+
+def same_grid(one: Scene, other: Scene) -> bool:
+    """Whether pixel (row, column) of both is the same place; without a CRS on either side the shape decides."""
+    if (one.height, one.width) != (other.height, other.width):
+        return False
+    if one.crs is None or other.crs is None:
+        return True
+    corners = (0, 0), (one.width, 0), (0, one.height), (one.width, one.height)
+    # In pixels: a hundredth of one is far below what any resampling could mend.
+    away = [math.dist(~one.transform @ (other.transform @ corner), corner) for corner in corners]
+    return one.crs == other.crs and max(away) < 1e-2  # noqa: PLR2004
+
+
+@contextmanager
+def aligned(scene: Scene, like: Scene) -> Iterator[tuple[Any, Scene]]:
+    """`scene` on the pixels of `like`, by nearest neighbour where the grids differ: dataset and description to read.
+
+    Raises:
+        SceneError: the shapes differ and one of them has no CRS, or the file cannot be opened.
+    """
+    with opened(scene) as dataset:
+        if same_grid(scene, like):
+            yield dataset, scene
+            return
+        if scene.crs is None or like.crs is None:
+            raise SceneError(
+                f"{scene.label} has {scene.height} x {scene.width} pixels and {like.label} {like.height} x "
+                f"{like.width}; without a CRS on both, their shapes must be equal"
+            )
+        # Outside the source there is nothing: an alpha band says so where no nodata value or mask can.
+        marked = scene.alpha is not None or None not in scene.nodata
+        with WarpedVRT(
+            dataset,
+            crs=like.crs,
+            transform=like.transform,
+            height=like.height,
+            width=like.width,
+            resampling=Resampling.nearest,
+            add_alpha=not marked,
+        ) as warped:
+            yield (
+                warped,
+                replace(
+                    scene,
+                    height=like.height,
+                    width=like.width,
+                    transform=like.transform,
+                    crs=like.crs,
+                    alpha=scene.alpha if marked else warped.count,
+                    has_mask=False,
+                ),
+            )
+
+
+def read_overview(scene: Scene, height: int, width: int) -> tuple[Values, Mask]:
+    """The whole scene in few pixels, by nearest neighbour, from its overviews where it has some.
+
+    Args:
+        scene: the bands to read.
+        height: rows wanted, at most the scene's.
+        width: columns wanted, at most the scene's.
+
+    Returns:
+        Values `(bands, height, width)` in float32 as :func:`read` gives them, and a mask `(height, width)`, True where
+        valid.
+
+    Raises:
+        SceneError: the file has gone or is damaged.
+    """
+    shape = min(height, scene.height), min(width, scene.width)
+    with opened(scene) as dataset:
+        stored, valid = _read_safely(dataset, scene, "", out_shape=shape)
+    return scaled(stored, scene), valid

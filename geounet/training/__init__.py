@@ -1,0 +1,1 @@
+"""The loop: batches made ready, epochs run, and what an interruption leaves."""

@@ -1,0 +1,78 @@
+"""One network, two runtimes: the same classes, and the same bits for the same window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from untrained import network_of
+
+from geounet.engine.devices import pick_device
+from geounet.engine.runtimes import make_classifier, pick_runtime
+from geounet.errors import ModelError
+from geounet.models.encoders import Architecture
+
+NETWORK = network_of(Architecture(3, 4, depth=2, width=6))
+HALO = 24
+
+
+def image(height, width, seed=0):
+    return np.random.default_rng(seed).standard_normal((3, height, width)).astype(np.float32)
+
+
+def classifier(runtime="torch", precision="fp32", threads=1, shape=(112, 144), halo=HALO):
+    how = {"runtime": runtime, "device": "cpu", "precision": precision, "threads": threads}
+    return make_classifier(NETWORK, (3, *shape), halo, **how)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+@pytest.mark.parametrize("halo", [0, HALO])
+def test_classes_and_confidences_are_those_of_the_logits(runtime, halo):
+    """Argmax and softmax of the network's own logits, the halo cropped; confidences within a rounding step."""
+    array = image(112, 144)
+    with torch.inference_mode():
+        share, winner = NETWORK(torch.from_numpy(array)[None])[0].softmax(0).max(0)
+    inner = np.s_[halo : 112 - halo, halo : 144 - halo]
+    found, level = classifier(runtime, halo=halo)(array)
+    np.testing.assert_array_equal(found, winner.numpy()[inner])
+    assert np.abs(level - (share.numpy()[inner] * 254)).max() <= 0.51
+    assert found.dtype == level.dtype == np.uint8
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_equal_windows_give_equal_bits(runtime, precision):
+    """Whatever ran before, in however many threads, in whichever instance: the ground of exact blocks."""
+    one, two = classifier(runtime, precision, threads=1), classifier(runtime, precision, threads=2)
+    expected = [one(image(112, 144, seed)) for seed in range(3)]
+    for seed in (2, 0, 1, 0):
+        for part, other in zip(two(image(112, 144, seed)), expected[seed], strict=True):
+            np.testing.assert_array_equal(part, other)
+
+
+def test_results_outlive_the_next_window():
+    """What a call returned is not overwritten by the next call."""
+    run = classifier("openvino")
+    first, _ = run(image(112, 144, 1))
+    kept = first.copy()
+    run(image(112, 144, 2))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_the_runtime_is_openvino_on_a_cpu_and_torch_elsewhere():
+    """By name and by device, with a sentence for what does not go together."""
+    assert pick_runtime("auto", pick_device("cpu")) == "openvino"
+    assert pick_runtime("torch", pick_device("cpu")) == "torch"
+    assert pick_runtime("auto", torch.device("cuda")) == "torch"
+    with pytest.raises(ModelError, match="works on cpu, not on cuda"):
+        pick_runtime("openvino", torch.device("cuda"))
+    with pytest.raises(ModelError, match="fp32, bf16"):
+        classifier("openvino", "fp16")
+
+
+def test_without_openvino_torch_is_the_fallback(monkeypatch):
+    """Where the package is missing, auto is torch, and asking for it by name is one sentence."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert pick_runtime("auto", pick_device("cpu")) == "torch"
+    with pytest.raises(ModelError, match="not installed"):
+        pick_runtime("openvino", pick_device("cpu"))
