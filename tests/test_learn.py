@@ -19,6 +19,7 @@ from geounet.learn import Recipe, Source, train
 from geounet.models.losses import cross_entropy
 from geounet.models.model_file import load_model, read_card
 from geounet.predict import predict
+from geounet.training.augment import Augment
 from geounet.training.loop import EpochResult, Schedule, Training, class_iou, confusion, validate
 
 CLASSES = (LandClass(10, "dark", "#000080"), LandClass(70, "bright", "#f0e442"))
@@ -116,6 +117,27 @@ def test_the_same_seed_gives_the_same_weights(folders):
         weights.append(torch.cat([tensor.flatten().float() for tensor in network.state_dict().values()]))
     torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_validation_is_of_the_images_as_they_are(folders):
+    """A network that learns nothing is worth the same, however its training patches are changed."""
+    found = []
+    for name, augment in (("plain", None), ("wild", Augment(noise=5.0, jitter=5.0))):
+        recipe = Recipe(
+            loader_workers=0, depth=1, width=4, norm="none", patch_size=16, batch_size=2, patches=4, augment=augment
+        )
+        train(
+            source(folders / "train"),
+            folders / f"{name}.safetensors",
+            recipe=recipe,
+            schedule=Schedule(1, learning_rate=0.0),
+            validation=source(folders / "val"),
+            report=found.append,
+        )
+    plain, wild = found
+    assert plain.validation_loss == wild.validation_loss
+    assert torch.equal(plain.matrix, wild.matrix)
+    assert plain.loss != wild.loss
 
 
 def test_polygon_labels_train_like_rasters(folders):

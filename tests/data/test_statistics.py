@@ -140,6 +140,13 @@ def test_weights_are_the_inverse_root_of_frequency_with_a_mean_of_one():
     assert weights.dtype == np.float32
 
 
+@pytest.mark.parametrize(("text", "expected"), [("none", [1, 1, 1]), ("inverse", [3 / 30, 3 * 25 / 30, 3 * 4 / 30])])
+def test_other_weights_by_frequency_have_a_mean_of_one(text, expected):
+    """The inverses of 100, 4 and 25 pixels are as 1, 25 and 4."""
+    weights = class_weights(counted(code_10=100, code_70=4, code_0=25, code_255=999), TABLE, text)
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+
+
 def test_a_class_that_does_not_occur_weighs_nothing_and_the_others_have_a_mean_of_one():
     weights = class_weights(counted(code_10=100, code_0=25), TABLE)
     np.testing.assert_allclose(weights, [2 / 3, 0, 4 / 3], rtol=1e-6)
