@@ -6,7 +6,7 @@ import logging
 import math
 import platform
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,10 @@ import numpy as np
 import torch
 
 from geounet.data.instances import INSTANCE_CLASSES
-from geounet.data.pairing import list_rasters, pair_labels
-from geounet.data.sampling import HaloGridGeoSampler, RandomPatchGeoSampler, SceneDataset
+from geounet.data.source import Source
 from geounet.data.statistics import choose_classes, class_weights, collect
 from geounet.data.training_data import (
     check_leaks,
-    class_shares,
     label_of,
     split_pairs,
     teaching,
@@ -28,7 +26,6 @@ from geounet.data.training_data import (
 )
 from geounet.engine.devices import pick_device, pick_training_precision
 from geounet.errors import ModelError, OutputError
-from geounet.grid import Grid, round_up
 from geounet.models.encoders import Architecture, build_network
 from geounet.models.exchange import declared_stride
 from geounet.models.losses import build_loss
@@ -40,121 +37,28 @@ from geounet.pages.review import heard_warnings, look_back
 from geounet.pages.sample_sheet import write_sample_sheet
 from geounet.pages.training import write_training_page
 from geounet.raster.placement import pixel_size
-from geounet.training.augment import Augment
-from geounet.training.loading import EpochBatches, GapWeights, loading_workers
+from geounet.training.batches import ValidationBatches, dataset_of, first_patches, training_batches
 from geounet.training.log import TensorBoardLog, log_path, write_log
 from geounet.training.loop import EpochResult, Schedule, Training
+from geounet.training.recipe import Recipe
 from geounet.training.state import restore_state, save_state, state_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from geounet.classes import LandClass
     from geounet.data.geodatasets import DatasetSource
     from geounet.data.labels import Pair
     from geounet.data.statistics import Statistics
-    from geounet.models.model_file import Band
 
     Report = Callable[[EpochResult], None]
 
+__all__ = ["Recipe", "Source", "show_samples", "train"]
+
 _log = logging.getLogger(__name__)
-_KEEP_BYTES = 2**30
-_VALIDATION_CORE = 512
-_VALIDATION_HALO = 64
 _LARGEST_VIEW = 256
 _SHOWN = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to train."""
-
-    arch: str = "unet"
-    """See :class:`geounet.models.encoders.Architecture`."""
-    encoder: str | None = None
-    """Name of an smp encoder; None for the classic UNet."""
-    depth: int = 4
-    """Of the classic UNet."""
-    width: int = 16
-    """Of the classic UNet."""
-    norm: str = "batch"
-    """Of the classic UNet."""
-    upsampling: str = "transpose"
-    """Of the classic UNet."""
-    weights: str | None = None
-    """Pretrained weights, a name or a file; see :func:`geounet.models.pretrained.load_pretrained`."""
-    loss: str = "ce+dice"
-    """A loss or a sum of losses; see :func:`geounet.models.losses.build_loss`."""
-    label_smoothing: float = 0.0
-    """Share of a label that all classes get alike, in cross-entropy."""
-    class_weights: str = "sqrt"
-    """`none`, `sqrt`, `inverse`, or numbers; see :func:`geounet.data.statistics.class_weights`."""
-    boundary_weight: float = 0.0
-    """What the narrowest gap between two objects of a class adds to its pixels' weight of 1 (the UNet paper: 10)."""
-    boundary_sigma: float = 5.0
-    """Width of the gaps that count, in pixels."""
-    patch_size: int = 256
-    """Height and width of a training patch, in pixels."""
-    batch_size: int = 8
-    """Patches a step."""
-    patches: int | None = None
-    """Patches an epoch; by default about twice what covers the training images, 128 to 512."""
-    balance: str = "none"
-    """How patches are drawn for classes; see :func:`geounet.data.training_data.class_shares`."""
-    min_labelled: float = 0.0
-    """Share of a patch that must be valid and labelled, 0 to 1; 0 for a pixel at least."""
-    normalization: str = "moments"
-    """`moments`: by mean and standard deviation of valid pixels; `percentiles`: by median and percentiles."""
-    val_fraction: float | None = None
-    """Share of the images' pixels that is held back, by place, and chooses the best epoch."""
-    allow_overlap: bool = False
-    """Whether validation may share ground or pixels with training."""
-    augment: Augment | None = field(default_factory=Augment)
-    """How patches are flipped, rotated, scaled and changed in their values; None leaves them as they are."""
-    loader_workers: int | None = None
-    """Processes that make batches ready; None for a number by device and cores. The result is the same."""
-    device: str = "auto"
-    """Where to train."""
-    precision: str = "auto"
-    """Arithmetic of the forward pass."""
-    seed: int = 0
-    """Of weights, patches and augmentation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where images and labels are, and how to read them."""
-
-    images: tuple[Path | str, ...]
-    """Files, folders, patterns, lists (.txt), URLs and STAC items."""
-    labels: tuple[Path | str, ...]
-    """Likewise: rasters or polygon files."""
-    bands: tuple[int | str, ...] | None = None
-    """Bands to read, by numbers from 1 or by names."""
-    label_field: str | None = None
-    """The polygons' field with the class."""
-    background: int = 255
-    """The code outside all polygons; 255 leaves it out."""
-    all_touched: bool = False
-    """Polygons label every pixel that they touch, not only those whose centre they hold."""
-    instances: bool = False
-    """Label rasters number their objects; what is learnt are the classes of :mod:`geounet.data.instances`."""
-
-    def pairs(self, classes: Sequence[LandClass]) -> tuple[Pair, ...]:
-        """Images joined with their labels; see :func:`geounet.data.pairing.pair_labels`."""
-        return pair_labels(
-            list_rasters(self.images),
-            list_rasters(self.labels),
-            bands=self.bands,
-            classes=classes,
-            label_field=self.label_field,
-            background=self.background,
-            all_touched=self.all_touched,
-            instances=self.instances,
-        )
 
 
 def train(
@@ -217,8 +121,8 @@ def train(
     request = _request(recipe, schedule, statistics, table, checks)
     if going_on:
         restore_state(state_path(out), training, request)
-    batches = _training_batches(_dataset(pairs, card.bands, table), recipe, statistics, table, device)
-    tiles = _ValidationBatches(_dataset(checks, card.bands, table), card.stride) if checks else None
+    batches = training_batches(dataset_of(pairs, card.bands, table), recipe, statistics, table, device)
+    tiles = ValidationBatches(dataset_of(checks, card.bands, table), card.stride) if checks else None
     with _events(tensorboard, table) as add_event, ExitStack() as after:
         if page is not None:
             after.callback(_write_report, page, out, training, (pairs, checks), statistics, recipe, notes)
@@ -290,9 +194,9 @@ def show_samples(
     """
     check_output(out, overwrite)
     pairs, _checks, statistics, table = _gathered(source, validation, classes, recipe)
-    dataset = _dataset(pairs, statistics.bands, table)
-    batches = _training_batches(dataset, recipe, statistics, table, torch.device("cpu"))(1)
-    images, labels = _first(batches, _SHOWN)
+    dataset = dataset_of(pairs, statistics.bands, table)
+    batches = training_batches(dataset, recipe, statistics, table, torch.device("cpu"))(1)
+    images, labels = first_patches(batches, _SHOWN)
     how = "augmented" if recipe.augment else "not augmented"
     write_sample_sheet(
         images,
@@ -303,18 +207,6 @@ def show_samples(
         title=f"The first {len(images)} patches of {recipe.patch_size} px that the network sees, {how}",
     )
     return len(images)
-
-
-def _first(batches: Iterable[dict[str, Any]], count: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Images and labels of so many patches, or of an epoch if it has fewer."""
-    images: list[NDArray[Any]] = []
-    labels: list[NDArray[Any]] = []
-    for batch in batches:
-        images += [*batch["image"].numpy()]
-        labels += [*batch["mask"].numpy()]
-        if len(images) >= count:
-            break
-    return np.stack(images[:count]), np.stack(labels[:count])
 
 
 def _check_model_file(out: Path, overwrite: bool, resume: bool) -> bool:
@@ -440,68 +332,6 @@ def _start(
         command=command,
     )
     return network, card
-
-
-def _dataset(pairs: Sequence[Pair], bands: Sequence[Band], classes: Sequence[LandClass]) -> SceneDataset:
-    size = sum(pair.extent.pixels * (np.dtype(pair.image.dtype).itemsize * len(pair.image.bands) + 2) for pair in pairs)
-    return SceneDataset(
-        pairs,
-        [band.mean for band in bands],
-        [band.std for band in bands],
-        [item.value for item in classes],
-        keep=size <= _KEEP_BYTES,
-    )
-
-
-def _training_batches(
-    dataset: SceneDataset,
-    recipe: Recipe,
-    statistics: Statistics,
-    classes: Sequence[LandClass],
-    device: torch.device,
-) -> EpochBatches:
-    area = sum(region.pixels for region in dataset.regions)
-    covering = 2 * area // recipe.patch_size**2
-    length = recipe.patches or round_up(min(512, max(128, covering)), recipe.batch_size)
-    generator = torch.Generator()
-    sampler = RandomPatchGeoSampler(
-        dataset,
-        recipe.patch_size,
-        length,
-        generator,
-        coverages=statistics.coverages,
-        least=recipe.min_labelled,
-        shares=class_shares(recipe.balance, statistics.counts, classes),
-    )
-    gaps = GapWeights(len(classes), recipe.boundary_weight, recipe.boundary_sigma)
-    return EpochBatches(
-        dataset,
-        sampler,
-        generator,
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        augment=recipe.augment,
-        weigh=gaps if recipe.boundary_weight else None,
-        workers=loading_workers(device) if recipe.loader_workers is None else recipe.loader_workers,
-    )
-
-
-class _ValidationBatches:
-    """The validation scenes, tiled: one window a batch, of which the core counts."""
-
-    def __init__(self, dataset: SceneDataset, stride: int) -> None:
-        self.dataset, self.stride = dataset, stride
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        halo = round_up(_VALIDATION_HALO, self.stride)
-        for item, region in enumerate(self.dataset.regions):
-            core = min(_VALIDATION_CORE, max(region.height, region.width))
-            core = round_up(core, self.stride)
-            tiles = tuple(Grid(region, core, core, halo, self.stride).tiles())
-            for tile, query in zip(tiles, HaloGridGeoSampler(self.dataset, tiles, item), strict=True):
-                sample = self.dataset[query]
-                batch = {name: tensor[None] for name, tensor in sample.items()}
-                yield {**batch, "core": tile.core.within(tile.window)}
 
 
 def _metrics(result: EpochResult, classes: Sequence[LandClass]) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""Where images and labels are, and how they are read: files to pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geounet.data.pairing import list_rasters, pair_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from geounet.classes import LandClass
+    from geounet.data.labels import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where images and labels are, and how to read them."""
+
+    images: tuple[Path | str, ...]
+    """Files, folders, patterns, lists (.txt), URLs and STAC items."""
+    labels: tuple[Path | str, ...]
+    """Likewise: rasters or polygon files."""
+    bands: tuple[int | str, ...] | None = None
+    """Bands to read, by numbers from 1 or by names."""
+    label_field: str | None = None
+    """The polygons' field with the class."""
+    background: int = 255
+    """The code outside all polygons; 255 leaves it out."""
+    all_touched: bool = False
+    """Polygons label every pixel that they touch, not only those whose centre they hold."""
+    instances: bool = False
+    """Label rasters number their objects; what is learnt are the classes of :mod:`geounet.data.instances`."""
+
+    def pairs(self, classes: Sequence[LandClass]) -> tuple[Pair, ...]:
+        """Images joined with their labels; see :func:`geounet.data.pairing.pair_labels`."""
+        return pair_labels(
+            list_rasters(self.images),
+            list_rasters(self.labels),
+            bands=self.bands,
+            classes=classes,
+            label_field=self.label_field,
+            background=self.background,
+            all_touched=self.all_touched,
+            instances=self.instances,
+        )
