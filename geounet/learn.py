@@ -41,7 +41,7 @@ from geounet.training.batches import ValidationBatches, dataset_of, first_patche
 from geounet.training.log import TensorBoardLog, log_path, write_log
 from geounet.training.loop import EpochResult, Schedule, Training
 from geounet.training.recipe import Recipe
-from geounet.training.state import restore_state, save_state, state_path
+from geounet.training.state import StateKeeper, restore_state, state_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,7 +79,8 @@ def train(
     """Train a network and write the model file of its best epoch (the last one without validation).
 
     The model file is written whenever an epoch is better than all before. Beside it lie the log (`.log.csv`) and, until
-    the training is finished, its state after the last epoch (`.state`): an interruption loses one epoch.
+    the training is finished, its state after an epoch (`.state`): an interruption loses one epoch, or half a minute
+    where the network is so large that writing it takes a second.
 
     Args:
         source: training images and labels, files or a torchgeo dataset.
@@ -122,6 +123,7 @@ def train(
     if going_on:
         restore_state(state_path(out), training, request)
     batches = training_batches(dataset_of(pairs, card.bands, table), recipe, statistics, table, device)
+    keeper = StateKeeper(state_path(out), training, request)
     tiles = ValidationBatches(dataset_of(checks, card.bands, table), card.stride) if checks else None
     with _events(tensorboard, table) as add_event, ExitStack() as after:
         if page is not None:
@@ -129,7 +131,7 @@ def train(
         for result in training.epochs(batches, tiles):
             if result.best:
                 save_model(out, training.model, replace(card, metrics=_metrics(result, table)))
-            save_state(state_path(out), training, request)
+            keeper.keep()
             write_log(log_path(out), training.history, table)
             add_event(result)
             report(result)

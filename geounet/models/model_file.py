@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from geounet.classes import LandClass
-from geounet.errors import LabelError, ModelError
+from geounet.errors import LabelError, ModelError, OutputError
 from geounet.models.encoders import Architecture, build_network
 from geounet.outputs import atomic
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from torch import nn
+    from torch import Tensor, nn
 
 FORMAT = "geounet-model-1"
 _KEY = "geounet"
@@ -103,12 +103,28 @@ def save_model(path: Path, network: nn.Module, card: ModelCard) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    from safetensors.torch import save
+    write_tensors(path, network.state_dict(), {_KEY: card.to_json()})
 
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as staged:
-        # Not save_file, which makes a file that only its owner may read.
-        staged.write_bytes(save(weights, metadata={_KEY: card.to_json()}))
+        staged.touch()
+        mode = staged.stat().st_mode
+        try:
+            save_file(plain, staged, metadata=header)
+        except SafetensorError as error:
+            raise OutputError(f"{path} cannot be written: {error}") from error
+        # As other files are; save_file makes one that only its owner may read.
+        staged.chmod(mode)
 
 
 def read_card(path: Path) -> ModelCard:

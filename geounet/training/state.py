@@ -8,13 +8,15 @@ batch; see :mod:`geounet.training.loading` and :meth:`geounet.training.loop.Trai
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import math
+import time
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from geounet.errors import ModelError
-from geounet.outputs import atomic
+from geounet.models.model_file import write_tensors
 from geounet.training.loop import EpochResult
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from geounet.training.loop import Training
 
 _KEY = "geounet-training"
+_PAUSES = 30
+"""How much longer than writing the state the pause after it is."""
 
 
 def state_path(model: Path) -> Path:
@@ -44,8 +48,6 @@ def save_state(path: Path, training: Training, request: Mapping[str, Any]) -> No
     Raises:
         OutputError: the file cannot be written.
     """
-    from safetensors.torch import save
-
     tensors = {f"network.{name}": tensor for name, tensor in training.network.state_dict().items()}
     if training.average is not None:
         tensors |= {f"average.{name}": tensor for name, tensor in training.average.state_dict().items()}
@@ -57,9 +59,37 @@ def save_state(path: Path, training: Training, request: Mapping[str, Any]) -> No
         "steps": training.steps,
         "scaler": training.scaler.state_dict(),
     }
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic(path) as staged:
-        staged.write_bytes(save(plain, metadata={_KEY: json.dumps(header)}))
+    write_tensors(path, tensors, {_KEY: json.dumps(header)})
+
+
+@dataclass(slots=True)
+class StateKeeper:
+    """Writes the state after an epoch, unless that has just been done and takes long: a network may be large.
+
+    So writing takes a thirtieth of the time at most, and an interruption costs an epoch or thirty times that.
+    """
+
+    path: Path
+    """The file."""
+    training: Training
+    """Whose state."""
+    request: Mapping[str, Any]
+    """As of :func:`save_state`."""
+    due: float = -math.inf
+    """From when on it is written again."""
+
+    def keep(self) -> None:
+        """After an epoch.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        start = time.monotonic()
+        if start < self.due:
+            return
+        save_state(self.path, self.training, self.request)
+        end = time.monotonic()
+        self.due = end + _PAUSES * (end - start)
 
 
 def restore_state(path: Path, training: Training, request: Mapping[str, Any]) -> None:

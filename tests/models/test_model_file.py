@@ -75,6 +75,11 @@ def test_every_field_of_the_card_reads_back(tmp_path, network, card):
     assert read_card(tmp_path / "model.safetensors") == card
 
 
+def test_others_may_read_it_as_any_new_file(path, tmp_path):
+    (tmp_path / "any").touch()
+    assert path.stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 def test_a_file_stands_alone_when_it_is_written(path):
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 

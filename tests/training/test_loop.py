@@ -12,7 +12,7 @@ from geounet.models.losses import IGNORE_INDEX, build_loss, cross_entropy
 from geounet.models.unet import UNet
 from geounet.training.loop import EpochResult, Schedule, Training, validate
 from geounet.training.seeds import derived_seed
-from geounet.training.state import restore_state, save_state, state_path
+from geounet.training.state import StateKeeper, restore_state, save_state, state_path
 
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 
@@ -230,6 +230,22 @@ def test_a_restored_training_goes_on_bit_for_bit(tmp_path, epochs_before, dtype)
         for name in ("epoch", "loss", "validation_loss", "learning_rate", "steps", "best", "progress"):
             assert getattr(one, name) == getattr(other, name)
     assert second.history[-1].seconds > first.history[-1].seconds
+
+
+def test_writing_the_state_takes_a_thirtieth_of_the_time_at_most(tmp_path, monkeypatch):
+    """By a clock that each look at it puts on by a second: writing takes one, so the next is due after thirty."""
+    seconds = iter(range(1000))
+    monkeypatch.setattr("geounet.training.state.time.monotonic", lambda: next(seconds))
+    path = state_path(tmp_path / "m.safetensors")
+    training = begun(Schedule(1))
+    keeper = StateKeeper(path, training, REQUEST)
+    written = []
+    for look in range(70):
+        keeper.keep()
+        if path.exists():
+            written.append(look)
+            path.unlink()
+    assert written == [0, 30, 60]
 
 
 def test_a_state_of_another_request_is_refused_by_what_differs(tmp_path):
