@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+VALIDATOR := .venv/fiboa/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-real coverage check bench sample-tiles sample-model clean
+.PHONY: help install validator demo test test-real coverage check bench sample-tiles sample-model clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -18,6 +19,14 @@ install: $(READY) ## Make .venv and install geounet into it.
 
 demo: $(READY) ## Predict, vectorise and picture the sample scene into demo_output/.
 	$(BIN)/geounet demo --out demo_output --overwrite
+
+# fiboa's own validator wants an older pyarrow than we do, so it has an environment of its own.
+$(VALIDATOR): $(READY)
+	$(PYTHON) -m venv .venv/fiboa
+	.venv/fiboa/bin/pip install --quiet --disable-pip-version-check fiboa-cli==0.21.0 vecorel-cli==0.2.15
+	touch $(VALIDATOR)
+
+validator: $(VALIDATOR) ## Install fiboa's validator into .venv/fiboa; without it its test is skipped.
 
 test: $(READY) ## Run the test suite (some minutes on 2 cores).
 	$(BIN)/pytest -m "not real" --numprocesses logical --maxprocesses 4 --dist loadfile
