@@ -258,6 +258,7 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
     from geounet.learn import Recipe, Source, show_samples, train
     from geounet.models.losses import build_loss
     from geounet.training.loop import Schedule
+    from geounet.training.memory import keep_freed_memory
 
     if bool(given["val"]) != bool(given["val_labels"]):
         raise click.UsageError("--val and --val-labels go together")
@@ -284,6 +285,7 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
         )
         click.echo(f"{picture}: {shown} patches; without --show-samples the same command trains on them", err=True)
         return
+    keep_freed_memory()
     page = None if given["no_report"] else given["report"] or out.with_suffix(".html")
     with _kept_if_interrupted(out):
         card = train(

@@ -1,15 +1,17 @@
 """Training from files beside a loop over one ready batch in memory: what loading, augmenting and book-keeping cost.
 
 The loop over the ready batch is PyTorch by hand: the same network, loss, optimizer, precision and memory format, and
-nothing else. Training is `geounet.learn.train` on GeoTIFFs: patches drawn, read, changed and batched, learning rate,
-clipping, and after each epoch model file, state and log written; its first epoch, in which files are read for the first
-time, is left out. A Lightning Trainer over the same ready batch says what its loop would cost.
+nothing else. Training is the command `geounet train` on GeoTIFFs, in a process of its own: patches drawn, read, changed
+and batched, learning rate, clipping, and after each epoch model file, state and log written; its first epoch, in which
+files are read for the first time, is left out. A Lightning Trainer over the same ready batch says what its loop would
+cost.
 
     python tests/benchmarks/bench_training.py [--quick] [--rounds 3] [--workers 0,1]
 """
 
 from __future__ import annotations
 
+import csv
 import logging
 import tempfile
 import time
@@ -21,14 +23,15 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import torch
-from common import Row, arguments, draw_scene, interleaved, median_of, report
+from common import COMMAND, Row, arguments, draw_scene, interleaved, median_of, report, run_command
 from torch.utils.data import DataLoader
 
+from geounet.data.source import Source
 from geounet.engine.devices import autocast, pick_device, pick_training_precision
-from geounet.learn import Recipe, Source, train
 from geounet.models.encoders import Architecture, build_network
 from geounet.models.losses import build_loss
-from geounet.training.loop import Schedule
+from geounet.training.log import log_path
+from geounet.training.recipe import Recipe
 
 CLASSES = 5
 CHIPS, SIDE = 21, 512
@@ -97,11 +100,17 @@ def seconds_of(step, steps, device):
 
 
 def from_files(source, out, recipe, steps):
-    """Seconds a step of `geounet.learn.train`, over all epochs but the first."""
-    found = []
-    recipe = replace(recipe, patches=steps * recipe.batch_size)
-    train(source, out, recipe=recipe, schedule=Schedule(3), overwrite=True, report=found.append)
-    return {"step": (found[-1].seconds - found[0].seconds) / (found[-1].steps - found[0].steps)}
+    """Seconds a step of the command `geounet train`, over all epochs but the first."""
+    given = {
+        "--labels": source.labels[0], "--epochs": 3, "--patches": steps * recipe.batch_size, "--device": recipe.device,
+        "--patch-size": recipe.patch_size, "--batch-size": recipe.batch_size, "--encoder": recipe.encoder,
+        "--loader-workers": recipe.loader_workers, "-o": out,
+    }  # fmt: skip
+    options = [word for pair in given.items() for word in pair]
+    run_command([*COMMAND, "train", *source.images, *options, "--no-report", "--overwrite", "--quiet"])
+    with log_path(out).open() as log:
+        first, *_, last = csv.DictReader(log)
+    return {"step": (float(last["seconds"]) - float(first["seconds"])) / (int(last["steps"]) - int(first["steps"]))}
 
 
 def by_lightning(recipe, steps):

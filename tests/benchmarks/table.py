@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ORDER = ("predict", "memory", "workers", "scheduling", "windows", "vectorize", "clean", "training", "recipes")
+ORDER = (
+    "predict", "memory", "workers", "scheduling", "windows", "vectorize", "clean", "training", "loading", "recipes",
+)  # fmt: skip
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
