@@ -80,7 +80,7 @@ def train(
 
     The model file is written whenever an epoch is better than all before. Beside it lie the log (`.log.csv`) and, until
     the training is finished, its state after an epoch (`.state`): an interruption loses one epoch, or half a minute
-    where the network is so large that writing it takes a second.
+    without a better one where the network is so large that writing it takes a second.
 
     Args:
         source: training images and labels, files or a torchgeo dataset.
@@ -131,7 +131,7 @@ def train(
         for result in training.epochs(batches, tiles):
             if result.best:
                 save_model(out, training.model, replace(card, metrics=_metrics(result, table)))
-            keeper.keep()
+            keeper.keep(better=result.best and result.matrix is not None)
             write_log(log_path(out), training.history, table)
             add_event(result)
             report(result)

@@ -9,7 +9,7 @@ import rasterio.features
 import rasterio.windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiled import HOSTILE, WHOLE, clean_in_tiles, patches, rasters, reader
+from tiled import HOLES, HOSTILE, WHOLE, clean_in_tiles, patches, rasters, reader
 
 from geounet.classes import LandClass
 from geounet.clean import Cleaning, clean_tiles, fill_holes, sieve
@@ -102,19 +102,6 @@ def test_nothing_asked_for_changes_nothing():
 def test_what_makes_no_sense_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
         Cleaning(**given)
-
-
-HOLES = np.array(
-    [
-        [1, 1, 1, 1, 1, 1, 1],
-        [1, 2, 2, 1, 3, 4, 1],
-        [1, 1, 1, 1, 1, 1, 1],
-        [1, 2, 1, 2, 1, 1, 5],
-        [1, 255, 1, 2, 2, 1, 1],
-        [1, 1, 1, 1, 1, 1, 1],
-    ],
-    np.uint8,
-)
 
 
 # The rest goes through files, as users do.

@@ -11,6 +11,20 @@ WHOLE = 1000
 """A tile larger than all rasters here."""
 
 
+HOLES = np.array(
+    [
+        [1, 1, 1, 1, 1, 1, 1],
+        [1, 2, 2, 1, 3, 4, 1],
+        [1, 1, 1, 1, 1, 1, 1],
+        [1, 2, 1, 2, 1, 1, 5],
+        [1, 255, 1, 2, 2, 1, 1],
+        [1, 1, 1, 1, 1, 1, 1],
+    ],
+    np.uint8,
+)
+"""Holes of one pixel and of several, of two classes and with nodata, and one at the edge."""
+
+
 def enlarge(classes, height, width):
     """Each pixel repeated, so that some disks fit."""
     return classes.repeat(height, axis=0).repeat(width, axis=1)

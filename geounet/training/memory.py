@@ -14,8 +14,8 @@ _LARGEST_REST = 2**31 - 1
 def keep_freed_memory() -> bool:
     """Let this process keep the memory that it frees: the next step of a training asks for as much again.
 
-    glibc's malloc gives large blocks back at once, and the kernel clears every page of the next ones, which takes a
-    tenth of a step of a UNet with a resnet18. For a command to call, not for a library: it holds for all that the
+    glibc's malloc gives large blocks back at once, and the kernel clears every page of the next ones, step by step.
+    For a command to call, not for a library: it holds for all that the
     process does from then on.
 
     Returns:

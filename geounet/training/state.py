@@ -64,9 +64,10 @@ def save_state(path: Path, training: Training, request: Mapping[str, Any]) -> No
 
 @dataclass(slots=True)
 class StateKeeper:
-    """Writes the state after an epoch, unless that has just been done and takes long: a network may be large.
+    """Writes the state after an epoch that matters, or that ends long enough after the last writing.
 
-    So writing takes a thirtieth of the time at most, and an interruption costs an epoch or thirty times that.
+    A network may be large. So of the epochs that are not better than all before, an interruption costs one, or as many
+    as fit into thirty times what writing takes.
     """
 
     path: Path
@@ -78,14 +79,18 @@ class StateKeeper:
     due: float = -math.inf
     """From when on it is written again."""
 
-    def keep(self) -> None:
+    def keep(self, *, better: bool) -> None:
         """After an epoch.
+
+        Args:
+            better: whether validation says that it was the best so far. The model file then holds it, and a training
+                that went on from an older state would take a lesser one for better.
 
         Raises:
             OutputError: the file cannot be written.
         """
         start = time.monotonic()
-        if start < self.due:
+        if start < self.due and not better:
             return
         save_state(self.path, self.training, self.request)
         end = time.monotonic()

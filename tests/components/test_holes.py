@@ -5,21 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from tiled import HOSTILE, clean_in_tiles, patches, rasters
+from tiled import HOLES, HOSTILE, clean_in_tiles, patches, rasters
 
 from geounet.clean import Cleaning, fill_holes
-
-HOLES = np.array(
-    [
-        [1, 1, 1, 1, 1, 1, 1],
-        [1, 2, 2, 1, 3, 4, 1],
-        [1, 1, 1, 1, 1, 1, 1],
-        [1, 2, 1, 2, 1, 1, 5],
-        [1, 255, 1, 2, 2, 1, 1],
-        [1, 1, 1, 1, 1, 1, 1],
-    ],
-    np.uint8,
-)
 
 
 def filled(classes, size):

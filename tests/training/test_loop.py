@@ -232,7 +232,7 @@ def test_a_restored_training_goes_on_bit_for_bit(tmp_path, epochs_before, dtype)
     assert second.history[-1].seconds > first.history[-1].seconds
 
 
-def test_writing_the_state_takes_a_thirtieth_of_the_time_at_most(tmp_path, monkeypatch):
+def test_the_state_is_written_seldom_but_after_the_best_epoch(tmp_path, monkeypatch):
     """By a clock that each look at it puts on by a second: writing takes one, so the next is due after thirty."""
     seconds = iter(range(1000))
     monkeypatch.setattr("geounet.training.state.time.monotonic", lambda: next(seconds))
@@ -240,12 +240,12 @@ def test_writing_the_state_takes_a_thirtieth_of_the_time_at_most(tmp_path, monke
     training = begun(Schedule(1))
     keeper = StateKeeper(path, training, REQUEST)
     written = []
-    for look in range(70):
-        keeper.keep()
+    for look in range(90):
+        keeper.keep(better=look == 50)
         if path.exists():
             written.append(look)
             path.unlink()
-    assert written == [0, 30, 60]
+    assert written == [0, 30, 50, 80]
 
 
 def test_a_state_of_another_request_is_refused_by_what_differs(tmp_path):
