@@ -12,6 +12,7 @@ import rasterio
 import shapely
 import torch
 from affine import Affine
+from safetensors import safe_open
 
 from geounet.classes import LandClass
 from geounet.errors import LabelError, ModelError, OutputError, SceneError
@@ -21,6 +22,7 @@ from geounet.models.model_file import load_model, read_card
 from geounet.predict import predict
 from geounet.training.augment import Augment
 from geounet.training.loop import EpochResult, Schedule, Training, class_iou, confusion, validate
+from geounet.training.state import state_path
 
 CLASSES = (LandClass(10, "dark", "#000080"), LandClass(70, "bright", "#f0e442"))
 TINY = Recipe(
@@ -87,6 +89,25 @@ def test_training_learns_and_the_model_file_predicts(folders):
     predict(scene, folders / "m.safetensors", folders / "c.tif")
     with rasterio.open(folders / "c.tif") as raster, rasterio.open(folders / "val" / "labels" / "s3.tif") as labels:
         assert (raster.read(1) == labels.read(1)).mean() > 0.9
+
+
+def test_the_state_is_not_older_than_the_best_model(folders, monkeypatch):
+    """Or a training that goes on would take a lesser epoch for better; here no other state is written but the first."""
+    monkeypatch.setattr("geounet.training.state._PAUSES", 1e9)
+
+    def report(result):
+        if result.epoch == 5:
+            raise KeyboardInterrupt
+
+    out, schedule = folders / "m.safetensors", Schedule(8, learning_rate=5e-3)
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            source(folders / "train"), out, recipe=TINY, schedule=schedule, validation=source(folders / "val"),
+            report=report,
+        )  # fmt: skip
+    with safe_open(state_path(out), "pt") as file:
+        history = json.loads(file.metadata()["geounet-training"])["history"]
+    assert len(history) == read_card(out).metrics["epoch"] > 1
 
 
 def test_the_model_file_holds_what_prediction_needs(folders):
