@@ -11,7 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from torch.nn.functional import conv2d
 
+from geounet.models.subpixel import DoublingConvolution, can_double
 from geounet.models.unet import UNet
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 _MARGIN = 3
 """Pixels of a level that are kept around the core for the level above it: two 3 x 3 convolutions there look one of them
 beyond it, interpolation one more, and the head another."""
+
+_VALID_MARGIN = 2
+"""The same where nothing is padded: doubled, it loses one pixel to each of two convolutions, and is two again."""
 
 
 class Cropped(nn.Module):
@@ -34,6 +39,7 @@ class Cropped(nn.Module):
         super().__init__()
         self.network, self.halo = network, halo
         self.early = _is_plain_unet(network) or _is_plain_smp_unet(network)
+        self.doubling = _doubling(network, halo) if self.early and not isinstance(network, UNet) else None
 
     def forward(self, image: Tensor) -> Tensor:
         """(1, bands, H, W) to logits (1, classes, H - 2 halo, W - 2 halo)."""
@@ -41,6 +47,8 @@ class Cropped(nn.Module):
             return crop(self.network(image), self.halo)
         if isinstance(self.network, UNet):
             return _run_unet(self.network, image, self.halo)
+        if self.doubling is not None:
+            return _run_without_padding(self.network, self.doubling, image, self.halo)
         return _run_smp_unet(self.network, image, self.halo)
 
 
@@ -101,6 +109,35 @@ def _run_smp_unet(network: Any, image: Tensor, halo: int) -> Tensor:
         deep, kept = _trimmed(deep, 2 * kept)
     logits: Tensor = network.segmentation_head(deep)
     return crop(logits, kept)
+
+
+def _doubling(network: Any, halo: int) -> nn.ModuleList | None:
+    """The first half of each of the decoder's blocks with fewer products, or None where one is not made for that."""
+    blocks = network.decoder.blocks
+    if halo < _VALID_MARGIN * network.encoder.output_stride or not all(
+        block.interpolation_mode == "nearest" and can_double(block.conv1[0], block.conv1[1]) for block in blocks
+    ):
+        return None
+    coarse = [network.encoder.out_channels[-1], *(block.conv2[0].out_channels for block in blocks)]
+    return nn.ModuleList(
+        DoublingConvolution(block.conv1[0], block.conv1[1], channels)
+        for block, channels in zip(blocks, coarse, strict=False)
+    )
+
+
+def _run_without_padding(network: Any, doubling: nn.ModuleList, image: Tensor, halo: int) -> Tensor:
+    features = network.encoder(image)[1:]
+    stride = 2 ** len(features)
+    deep = crop(network.decoder.center(features.pop()), halo // stride - _VALID_MARGIN)
+    for double, block in zip(doubling, network.decoder.blocks, strict=True):
+        stride //= 2
+        skip = crop(features.pop(), halo // stride - 2 * _VALID_MARGIN) if features else None
+        convolution, *then = block.conv2
+        deep = conv2d(double(deep, skip), convolution.weight, convolution.bias)
+        for layer in then:
+            deep = layer(deep)
+    logits: Tensor = network.segmentation_head(deep)
+    return crop(logits, _VALID_MARGIN)
 
 
 def _trimmed(features: Tensor, margin: int) -> tuple[Tensor, int]:

@@ -35,21 +35,34 @@ def test_without_a_halo_nothing_is_cropped():
     assert difference(network_of(NETWORKS["smp"]), 0) < 1e-4
 
 
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_smp_decoders_that_interpolate_are_cropped_right_or_not_early(interpolation):
+def smp_network(**options):
     import segmentation_models_pytorch as smp
 
     torch.manual_seed(0)
-    network = smp.Unet("resnet18", encoder_weights=None, in_channels=2, classes=3, decoder_interpolation=interpolation)
-    assert difference(network.eval(), 96) < 1e-4
+    return smp.Unet("resnet18", encoder_weights=None, in_channels=2, classes=3, **options).eval()
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_smp_decoders_that_interpolate_are_cropped_right_or_not_early(interpolation):
+    network = smp_network(decoder_interpolation=interpolation)
+    assert Cropped(network, 96).doubling is None
+    assert difference(network, 96) < 1e-4
+
+
+@pytest.mark.parametrize("norm", [False, "layernorm", {"type": "batchnorm", "eps": 0.1}])
+def test_smp_decoders_of_any_norm_give_the_same_logits(norm):
+    network = smp_network(decoder_use_norm=norm)
+    if norm == "layernorm":
+        assert not Cropped(network, 96).early
+    else:
+        assert Cropped(network, 96).doubling is not None
+        assert difference(network, 96) < 1e-4
 
 
 def test_attention_sees_the_whole_window_so_the_decoder_is_left_alone():
-    import segmentation_models_pytorch as smp
-
-    network = smp.Unet("resnet18", encoder_weights=None, in_channels=2, classes=3, decoder_attention_type="scse")
+    network = smp_network(decoder_attention_type="scse")
     assert not Cropped(network, 32).early
-    assert difference(network.eval(), 32) == 0
+    assert difference(network, 32) == 0
 
 
 def test_a_decoder_that_normalises_over_its_whole_input_is_left_alone():
@@ -74,4 +87,4 @@ def test_the_decoder_works_on_the_core_and_little_more(name):
 
 def test_a_margin_too_small_would_be_seen(monkeypatch):
     monkeypatch.setattr("geounet.models.cropping._MARGIN", 1)
-    assert difference(network_of(NETWORKS["smp"]), 96) > 1e-3
+    assert difference(smp_network(decoder_interpolation="bilinear"), 96) > 1e-3
