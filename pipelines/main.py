@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import importlib
 import logging
 import sys
+from typing import Any, NoReturn
 
 import click
 
 from geounet.errors import GeounetError
+
+from .process import OwnProcess, load
 
 COMMANDS = {
     "info": "Describe a scene, and say whether a model fits it.",
@@ -25,6 +30,21 @@ COMMANDS = {
     "demo": "Run the whole chain on the sample tiles.",
 }
 
+LIBRARIES = {
+    "info": "describe",
+    "stack": "raster.stacking",
+    "tile": "chips",
+    "train": "learn",
+    "predict": "predict",
+    "clean": "segment",
+    "vectorize": "vectorize",
+    "rasterize": "rasterize",
+    "evaluate": "assessment",
+    "run": "segment",
+    "demo": "segment",
+}
+"""The module of geounet that a command is for."""
+
 
 class LazyGroup(click.Group):
     """A group whose commands live in modules of their names, so that `--help` imports none of them."""
@@ -38,12 +58,29 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f".{cmd_name}", __package__).command
-        return command
+        return _loading(command, f"geounet.{LIBRARIES[cmd_name]}") if cmd_name in LIBRARIES else command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _loading(command: click.Command, library: str) -> click.Command:
+    """The command such that it loads a library before it does anything."""
+    callback = command.callback
+    if callback is None:
+        return command
+
+    @functools.wraps(callback)
+    def loaded(*args: Any, **given: Any) -> Any:
+        root = click.get_current_context().find_root().obj
+        (root.load if isinstance(root, OwnProcess) else load)(library)
+        return callback(*args, **given)
+
+    twin = copy.copy(command)
+    twin.callback = loaded
+    return twin
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,8 +92,20 @@ def cli() -> None:
 def main(args: list[str] | None = None) -> None:
     """Run a command. Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 some scenes of a batch failed."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    if args is not None:
+        _run(args)
+    process = OwnProcess()
     try:
-        cli.main(args=args, prog_name="geounet", standalone_mode=True)
+        _run(sys.argv[1:], process)
+    except SystemExit as done:
+        process.code = done.code if isinstance(done.code, int) else None
+        raise
+
+
+def _run(args: list[str], process: OwnProcess | None = None) -> NoReturn:
+    """Raises SystemExit."""
+    try:
+        cli.main(args=args, prog_name="geounet", standalone_mode=True, obj=process)
     except GeounetError as error:
         if logging.getLogger("geounet").isEnabledFor(logging.DEBUG):
             logging.getLogger("geounet").exception("what led to it:")
