@@ -18,10 +18,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 if TYPE_CHECKING:
     from torch import Tensor
 
-_TAPS = (((0, 1), (2,)), ((0,), (1, 2)))
-"""Which of three fine weights fall on the first and on the second coarse pixel: of a fine pixel that is the second one
-of the first coarse pixel, and of one that is the first one of the second."""
-
 
 class DoublingConvolution(nn.Module):
     """Coarse features doubled, joined with fine ones, convolved, normalised and rectified; without a padded pixel.
@@ -70,14 +66,11 @@ def _normalised(convolution: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor
 
 def _folded(weight: Tensor) -> Tensor:
     """Weights (E, C, 3, 3) on doubled pixels to (4 E, C, 2, 2) on coarse ones, four fine pixels for each E."""
-    exact = weight.double()
-    phases = [
-        torch.stack([torch.stack([_summed(exact, rows, cols) for cols in right], -1) for rows in down], -2)
-        for down in _TAPS
-        for right in _TAPS
-    ]
-    return torch.stack(phases, 1).flatten(0, 1).to(weight.dtype)
+    phases = [phase for rows in _phases(weight, 2) for phase in _phases(rows, 3)]
+    return torch.stack(phases, 1).flatten(0, 1)
 
 
-def _summed(weight: Tensor, rows: tuple[int, ...], cols: tuple[int, ...]) -> Tensor:
-    return weight[:, :, rows, :][..., cols].sum((-2, -1))
+def _phases(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Three weights along an axis on two coarse pixels: for the last fine pixel of the first, the first of the second."""
+    first, middle, last = weight.unbind(dim)
+    return torch.stack((first + middle, last), dim), torch.stack((first, middle + last), dim)
