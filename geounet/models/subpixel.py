@@ -71,6 +71,6 @@ def _folded(weight: Tensor) -> Tensor:
 
 
 def _phases(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Three weights along an axis on two coarse pixels: for the last fine pixel of the first, the first of the second."""
+    """Three weights along an axis as two, for the last fine pixel of a coarse one and for the first of the next."""
     first, middle, last = weight.unbind(dim)
     return torch.stack((first + middle, last), dim), torch.stack((first, middle + last), dim)
