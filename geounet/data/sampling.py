@@ -23,7 +23,8 @@ from torchgeo.samplers import GeoSampler
 from geounet.data.labels import Pair, read_codes
 from geounet.errors import LabelError, SceneError
 from geounet.grid import Tile, Window
-from geounet.raster.scene import Scene, opened, read_stored, reflected, scaled
+from geounet.raster.reflection import continued, reflected
+from geounet.raster.scene import Scene, opened, read_stored, scale_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -46,6 +47,8 @@ _ROUNDING = 1e-6
 _DIMENSIONS = 3
 _LABEL_BYTES = 2**30
 _OPEN_FILES = 128
+_AT_HAND = 1 << 15
+"""Pixels that a processor's cache holds in all their forms."""
 
 
 class SceneDataset(GeoDataset):  # type: ignore[misc]
@@ -152,20 +155,22 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
     def _read(self, item: int, window: Window) -> Arrays:
         """A window of image, valid mask and class indices, mirrored beyond the item's region and unlabelled there."""
         region = self.regions[item]
-        if window.intersection(region) == window:
+        # What is read of a file is continued before it becomes floating point.
+        from_file = item not in self._images and region == self.scenes[item].extent and self._lookup is None
+        if from_file or window.intersection(region) == window:
             return self._inside(item, window)
         rows = reflected(window.row - region.row, window.row_stop - region.row, region.height)
         cols = reflected(window.col - region.col, window.col_stop - region.col, region.width)
         top, left = int(rows.min()), int(cols.min())
         inner = Window(region.row + top, region.col + left, int(rows.max()) - top + 1, int(cols.max()) - left + 1)
         image, valid, indices = self._inside(item, inner)
-        at = (rows - top)[:, None], cols - left
+        at = rows - top, cols - left
         if indices is not None:
             known = np.full((window.height, window.width), 255, np.uint8)
             inside = window.intersection(region).within(window)
-            known[inside] = indices[at][inside]
+            known[inside] = continued(indices, *at)[inside]
             indices = known
-        return image[:, *at], valid[at], indices
+        return continued(image, *at), continued(valid, *at), indices
 
     def _inside(self, item: int, window: Window) -> Arrays:
         """A window within the item's region, normalised: arrays of its own, which may be changed."""
@@ -175,17 +180,11 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
             stored, valid = stored[:, *at], valid[at].copy()
         else:
             stored, valid = self._stored(item, window)
-        image = scaled(stored, self.scenes[item])
-        image -= self._mean
-        image /= self._std
-        complete = bool(valid.all())
-        if not complete:
-            image[:, ~valid] = 0
+        image = _normalised(stored, valid, self.scenes[item], self._mean, self._std)
         if self._lookup is None or isinstance(self.items[item], Scene):
             return image, valid, None
         indices = self._lookup[self._codes(item, window)]
-        if not complete:
-            indices[~valid] = 255
+        indices[~valid] = 255
         return image, valid, indices
 
     def _codes(self, item: int, window: Window) -> NDArray[np.uint8]:
@@ -242,6 +241,23 @@ def _window(frame: Affine, x: slice, y: slice) -> Window:
     col1, row1 = ~frame @ (x.stop, y.stop)
     row, col = round(min(row0, row1)), round(min(col0, col1))
     return Window(row, col, round(abs(row1 - row0)), round(abs(col1 - col0)))
+
+
+def _normalised(
+    stored: NDArray[Any], valid: NDArray[np.bool_], scene: Scene, mean: NDArray[np.float32], std: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Stored values in float32, normalised by band, 0 where invalid: some rows at a time, while they are at hand."""
+    image = np.empty(stored.shape, np.float32)
+    hidden = None if valid.all() else ~valid
+    step = max(1, _AT_HAND // max(1, stored.shape[2]))
+    for rows in (slice(row, row + step) for row in range(0, stored.shape[1], step)):
+        part = image[:, rows]
+        scale_into(part, stored[:, rows], scene)
+        part -= mean
+        part /= std
+        if hidden is not None:
+            np.copyto(part, 0, where=hidden[rows])
+    return image
 
 
 def _lookup(codes: Sequence[int]) -> NDArray[np.uint8]:

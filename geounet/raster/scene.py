@@ -7,10 +7,11 @@ the edge does not depend on the tiling either.
 from __future__ import annotations
 
 import math
+import operator
 import warnings
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from rasterio.vrt import WarpedVRT
 
 from geounet.errors import SceneError, UnreachableError
 from geounet.grid import Window
+from geounet.raster.reflection import continued, reflected
 from geounet.raster.remote import is_remote, over_network, persistently, public_name, public_text, stem_of
 
 if TYPE_CHECKING:
@@ -273,11 +275,18 @@ def read(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mask]:
 
 def scaled(stored: Values, scene: Scene) -> Values:
     """What :func:`read_stored` gave as :func:`read` gives it: float32, in the unit that is measured; a new array."""
-    values = stored.astype(np.float32)
-    for index, (scale, offset) in enumerate(zip(scene.scales, scene.offsets, strict=True)):
-        if (scale, offset) != (1.0, 0.0):
-            values[index] = values[index] * np.float32(scale) + np.float32(offset)
+    values = np.empty(stored.shape, np.float32)
+    scale_into(values, stored, scene)
     return values
+
+
+def scale_into(values: NDArray[np.float32], stored: Values, scene: Scene) -> None:
+    """Fill an array of the same shape, (bands, height, width), as :func:`scaled` does."""
+    values[...] = stored
+    scales, offsets = (np.array(part, np.float32)[:, None, None] for part in (scene.scales, scene.offsets))
+    if (scales != 1).any() or offsets.any():
+        values *= scales
+        values += offsets
 
 
 def read_stored(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mask]:
@@ -293,17 +302,7 @@ def read_stored(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mas
     if inner == window:
         return values, valid
     rows, cols = rows - top, cols - left
-    return values[:, rows[:, None], cols], valid[rows[:, None], cols]
-
-
-def reflected(start: int, stop: int, size: int) -> NDArray[np.int64]:
-    """Where each index of `start` to `stop` lies in `0 .. size - 1` after mirroring at both ends, as often as needed.
-
-    As NumPy's `reflect`: the outermost pixel is not repeated, so index -1 is pixel 1. One pixel is repeated for ever.
-    """
-    period = max(1, 2 * (size - 1))
-    folded = np.arange(start, stop, dtype=np.int64) % period
-    return np.minimum(folded, period - folded) if size > 1 else np.zeros_like(folded)
+    return continued(values, rows, cols), continued(valid, rows, cols)
 
 
 def _read_inside(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mask]:
@@ -367,14 +366,11 @@ def valid_mask(stored: Values, nodata: Sequence[float | None]) -> Mask:
     Returns:
         `(height, width)`, True where valid.
     """
-    valid = np.ones(stored.shape[1:], np.bool_)
+    hits = (_equals(band, value) for band, value in zip(stored, nodata, strict=True))
+    # Not by a ufunc's reduce, which would first lay all bands' hits out as one array.
+    valid = ~reduce(operator.and_ if stored.dtype.kind == "u" else operator.or_, hits)
     if stored.dtype.kind == "f":
         valid &= np.isfinite(stored).all(axis=0)
-    hits = [_equals(band, value) for band, value in zip(stored, nodata, strict=True)]
-    if stored.dtype.kind == "u":
-        valid &= ~np.logical_and.reduce(hits)
-    else:
-        valid &= ~np.logical_or.reduce(hits)
     return valid
 
 

@@ -99,6 +99,24 @@ def check_sample(sample, place, window):
 # --- the dataset -------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_rows_at_a_time():
+    """As in windows of thousands of pixels a side."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("geounet.data.sampling._AT_HAND", 100)
+        yield
+
+
+@given(name=st.sampled_from(list(PLACES)), window=windows)
+def test_a_scene_without_labels_is_the_same_window(places, name, window):
+    dataset = SceneDataset([places[name].pair.image], MEAN, STD)
+    sample = dataset[dataset.query(0, window)]
+    image, valid, _ = expected_sample(places[name], window)
+    assert "mask" not in sample
+    np.testing.assert_array_equal(sample["image"].numpy(), image)
+    np.testing.assert_array_equal(sample["valid"].numpy(), valid)
+
+
 @given(name=st.sampled_from(list(PLACES)), window=windows, keep=st.booleans())
 def test_a_sample_is_the_window_normalised_wherever_the_scene_lies(places, name, window, keep):
     dataset = dataset_of(places, name, keep=keep)

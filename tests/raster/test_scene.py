@@ -24,7 +24,6 @@ from geounet.raster.scene import (
     read,
     read_overview,
     read_stored,
-    reflected,
     same_grid,
     valid_mask,
 )
@@ -71,13 +70,6 @@ def test_beyond_the_edge_a_scene_is_continued_as_numpy_reflects(shapes, shape, r
     assert values.dtype == np.uint16
     np.testing.assert_array_equal(values, expected)
     np.testing.assert_array_equal(valid, (expected != 999).all(axis=0))
-
-
-@given(st.integers(-200, 200), st.integers(0, 60), st.integers(1, 12))
-def test_reflected_indices_are_those_of_numpy(start, length, size):
-    far = 300
-    expected = np.pad(np.arange(size), far, mode="reflect")[start + far : start + far + length]
-    np.testing.assert_array_equal(reflected(start, start + length, size), expected)
 
 
 @pytest.mark.parametrize("window", [Window(2, 3, 0, 4), Window(2, 3, 4, 0), Window(-9, 50, 0, 0)])
