@@ -77,7 +77,8 @@ class Ground:
         Returns:
             Square metres, negative for rings that run counter-clockwise on the screen, and metres.
         """
-        steps = np.array([self.row_step, self.col_step])
+        # A product takes a fraction of the time of a quotient.
+        steps = np.array([self.row_step, self.col_step, 1 / self.row_step, 1 / self.col_step])
         return _measure(
             vertices, offsets, steps, self.area, self.area_sums, self.width, self.width_sums, self.height,
             self.height_sums,
@@ -93,39 +94,43 @@ def _between(values: Floats, line: int, node: int, share: float, along: float) -
 
 
 @compiled
-def _integral(density: Floats, sums: Floats, step: float, line: int, share: float, at: float) -> float:
+def _integral(
+    density: Floats, sums: Floats, step: float, inverse: float, line: int, share: float, at: float
+) -> float:  # fmt: skip
     """What `density`, `(nodes across, nodes along)`, comes to from 0 to `at` along one line."""
-    node = min(int(at / step), sums.shape[1] - 2)
+    node = min(int(at * inverse), sums.shape[1] - 2)
     rest = at - node * step
     # Linear between nodes: the middle of what is left is its mean.
     start = sums[line, node] + (sums[line + 1, node] - sums[line, node]) * share
-    return float(start + rest * _between(density, line, node, share, rest / step / 2))
+    return float(start + rest * _between(density, line, node, share, rest * inverse / 2))
 
 
 @compiled
-def _along(density: Floats, sums: Floats, step: float, across_step: float, across: int, first: int, last: int) -> float:
-    """Length of an edge from `first` to `last` along the line at `across`."""
-    line = min(int(across / across_step), sums.shape[0] - 2)
-    share = across / across_step - line
-    node = min(int(min(first, last) / step), sums.shape[1] - 2)
+def _along(
+    density: Floats, sums: Floats, step: float, inverse: float, across: float, first: int, last: int
+) -> float:  # fmt: skip
+    """Length of an edge from `first` to `last` along a line at `across`, counted in nodes."""
+    line = min(int(across), sums.shape[0] - 2)
+    share = across - line
+    node = min(int(min(first, last) * inverse), sums.shape[1] - 2)
     if max(first, last) <= (node + 1) * step:
-        middle = (first + last) / 2 / step - node
+        middle = (first + last) * inverse / 2 - node
         return float(abs(last - first) * _between(density, line, node, share, middle))
-    stop, start = _integral(density, sums, step, line, share, last), _integral(density, sums, step, line, share, first)
-    return float(abs(stop - start))
+    stop = _integral(density, sums, step, inverse, line, share, last)
+    return float(abs(stop - _integral(density, sums, step, inverse, line, share, first)))
 
 
 @compiled
 def _beside(first: int, last: int, col: int, steps: Floats, area: Floats, sums: Floats) -> float:
     """Ground between column 0 and `col` in the rows from `first` to `last`, negative where `last` comes first."""
     low, high = float(min(first, last)), float(max(first, last))
-    total, line = 0.0, min(int(low / steps[0]), area.shape[0] - 2)
+    total, line = 0.0, min(int(low * steps[2]), area.shape[0] - 2)
     while low < high:
         # Between two rows of nodes the integral is linear, so that its middle is its mean.
         stop = high if line == area.shape[0] - 2 else min((line + 1) * steps[0], high)
         if stop > low:
-            share = (low + stop) / 2 / steps[0] - line
-            total += (stop - low) * _integral(area, sums, steps[1], line, share, float(col))
+            share = (low + stop) * steps[2] / 2 - line
+            total += (stop - low) * _integral(area, sums, steps[1], steps[3], line, share, float(col))
             low = stop
         line += 1
     return total if last > first else -total
@@ -150,9 +155,9 @@ def _measure(
         for at in range(offsets[ring], last + 1):
             next_row, next_col = vertices[at, 0], vertices[at, 1]
             if row == next_row:
-                lengths[ring] += _along(width, width_sums, steps[1], steps[0], row, col, next_col)
+                lengths[ring] += _along(width, width_sums, steps[1], steps[3], row * steps[2], col, next_col)
             else:
-                lengths[ring] += _along(height, height_sums, steps[0], steps[1], col, row, next_row)
+                lengths[ring] += _along(height, height_sums, steps[0], steps[2], col * steps[3], row, next_row)
                 areas[ring] += _beside(row, next_row, col, steps, area, area_sums)
             row, col = next_row, next_col
     return areas, lengths
