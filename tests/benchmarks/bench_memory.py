@@ -3,7 +3,8 @@
 What is real: every pixel is drawn, deflated, read, normalised, put through a network, written to the tile store and
 gathered into two COGs with overviews; blocks, windows and the number of tasks are those of any run. What is not: on
 the two scenes that are compared the network is a UNet of depth 2 and width 4, so that 1 Gpx takes minutes; its own
-memory is small, so growth with the scene would show all the more. The memory of a network of common size (smp
+memory is small, so growth with the scene would show all the more. The window is given, for the one that is chosen
+depends by some percent on how a scene can be cut into equal parts. The memory of a network of common size (smp
 UNet/resnet18) is measured at 100 Mpx.
 
     python tests/benchmarks/bench_memory.py [--quick]
@@ -35,11 +36,12 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--small", type=int, default=10_000, help="side of the small scene in pixels")
     parser.add_argument("--large", type=int, default=31_744, help="side of the large scene in pixels")
+    parser.add_argument("--window-size", type=int, default=2816, help="the same for all, in pixels")
     parser.add_argument("--workers", type=int, default=1, help="worker processes; one works within the command's own")
     given = parser.parse_args()
     if given.quick:
-        given.small, given.large = 2048, 4096
-    more = ["--workers", str(given.workers)]
+        given.small, given.large, given.window_size = 2048, 4096, 1024
+    more = ["--workers", str(given.workers), "--window-size", str(given.window_size)]
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         tiny = draw_model(folder / "tiny.safetensors")
