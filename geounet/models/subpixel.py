@@ -36,8 +36,8 @@ class DoublingConvolution(nn.Module):
         self.bias = nn.Parameter(bias.clone(), requires_grad=False)
 
     def forward(self, coarse: Tensor, fine: Tensor | None) -> Tensor:
-        """`coarse` (N, C, H, W) and `fine` (N, D, 2 H, 2 W) to (N, E, 2 H - 2, 2 W - 2)."""
-        if fine is None:
+        """`coarse` (N, C, H, W) and `fine` (N, D, 2 H, 2 W), if there is any, to (N, E, 2 H - 2, 2 W - 2)."""
+        if fine is None or not self.fine.shape[1]:
             # Rectified before it is shuffled, so that runtimes make one operation of it and the convolution.
             return pixel_shuffle(conv2d(coarse, self.coarse, self.bias.repeat_interleave(4)).relu(), 2)
         return (conv2d(fine, self.fine, self.bias) + pixel_shuffle(conv2d(coarse, self.coarse), 2)).relu()

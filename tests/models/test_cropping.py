@@ -11,6 +11,7 @@ NETWORKS = {
     "classic": Architecture(2, 3, depth=3, width=4),
     "classic, interpolated": Architecture(2, 3, depth=2, width=4, upsampling="bilinear"),
     "smp": Architecture(2, 3, encoder="resnet18"),
+    "smp, a level without features": Architecture(2, 3, encoder="mit_b0"),
     "smp, other architecture": Architecture(2, 3, arch="linknet", encoder="resnet18"),
 }
 

@@ -17,12 +17,12 @@ def layers(channels, *, norm):
     return convolution, batch if norm else nn.Identity()
 
 
-@pytest.mark.parametrize("fine_channels", [0, 3])
+@pytest.mark.parametrize("fine_channels", [None, 0, 3])
 @pytest.mark.parametrize("norm", [True, False])
 def test_each_pixel_is_that_of_the_doubled_features(fine_channels, norm):
-    convolution, batch = layers(5 + fine_channels, norm=norm)
+    convolution, batch = layers(5 + (fine_channels or 0), norm=norm)
     coarse = torch.randn(2, 5, 7, 4)
-    fine = torch.randn(2, fine_channels, 14, 8) if fine_channels else None
+    fine = None if fine_channels is None else torch.randn(2, fine_channels, 14, 8)
     doubled = nn.functional.interpolate(coarse, scale_factor=2, mode="nearest")
     joined = doubled if fine is None else torch.cat((doubled, fine), 1)
     with torch.inference_mode():
