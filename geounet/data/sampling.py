@@ -173,7 +173,7 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
         return continued(image, *at), continued(valid, *at), indices
 
     def _inside(self, item: int, window: Window) -> Arrays:
-        """A window within the item's region, normalised: arrays of its own, which may be changed."""
+        """A window within the item's region, or of a file that is read, normalised: arrays that may be changed."""
         if item in self._images:
             at = window.within(self.regions[item])
             stored, valid = self._images[item]

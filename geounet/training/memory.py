@@ -15,8 +15,7 @@ def keep_freed_memory() -> bool:
     """Let this process keep the memory that it frees: the next step of a training asks for as much again.
 
     glibc's malloc gives large blocks back at once, and the kernel clears every page of the next ones, step by step.
-    For a command to call, not for a library: it holds for all that the
-    process does from then on.
+    For a command to call, not for a library: it holds for all that the process does from then on.
 
     Returns:
         Whether it is so now; there is no such setting but in glibc.

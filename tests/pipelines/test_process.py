@@ -1,6 +1,7 @@
 """A command's process looks for no garbage while it loads, and is left at once, but with all that must be done."""
 
 import gc
+import os
 import subprocess
 import sys
 
@@ -22,6 +23,8 @@ late.itself = late
 def command(**given):
     import gc
     given["obj"].load(library)
+    # Neither frozen nor part of a cycle.
+    entry.late = Late()
     atexit.register(print, "registered")
     print("frozen", gc.get_freeze_count() > 0, "enabled", gc.isenabled())
     print("-" * 100_000)
@@ -34,10 +37,12 @@ entry.main()
 """
 
 
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
 def run(finish, library="decimal"):
-    return subprocess.run(
-        [sys.executable, "-c", SCRIPT, library, finish], capture_output=True, text=True, check=False, timeout=60
-    )
+    command = [sys.executable, "-c", SCRIPT, library, finish]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=BUFFERED)
 
 
 @pytest.mark.parametrize("code", [0, 1, 3])
@@ -53,7 +58,7 @@ def test_a_process_that_fails_ends_as_any_other():
     done = run("lambda: 1 / 0")
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr
-    assert done.stdout.splitlines()[2:] == ["registered", "taken apart"]
+    assert done.stdout.splitlines()[2:] == ["registered", "taken apart", "taken apart"]
 
 
 def test_threads_are_waited_for():
@@ -63,7 +68,7 @@ def test_threads_are_waited_for():
 
 def test_output_that_nobody_reads_is_no_success():
     command = [sys.executable, "-c", SCRIPT, "decimal", "lambda: sys.exit(0)"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED) as process:
         process.stdout.close()
         process.wait(timeout=60)
     assert process.returncode not in (0, None)
