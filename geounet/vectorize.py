@@ -247,14 +247,13 @@ def _batches(plan: _Plan, tile_size: int, workers: int | None) -> Iterator[tuple
     meaning = Meaning(class_names(scene), plan.confidence, plan.zones)
     first_id = 1
     with open_strips(scene, plan.layers, plan.touching, tile_size, workers or os.cpu_count() or 1) as (
-        read,
+        readers,
         class_of_code,
     ):
         for batch in raster_polygons(
-            read,
+            readers,
             scene.height,
             raster,
-            layers=len(plan.layers),
             tile_size=tile_size,
             workers=workers or os.cpu_count() or 1,
             band=BAND,
@@ -262,7 +261,7 @@ def _batches(plan: _Plan, tile_size: int, workers: int | None) -> Iterator[tuple
             found = batch if ground is not None else _measured(batch, plan.crs)
             found = replace(found, classes=class_of_code[found.classes])
             if plan.min_area > 0:
-                found = take(found, np.flatnonzero(found.areas >= plan.min_area * 1e4))
+                found = take([found], np.flatnonzero(found.areas >= plan.min_area * 1e4))
             yield found, to_columns(found, meaning, first_id)
             first_id += len(found)
 

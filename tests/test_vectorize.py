@@ -262,6 +262,14 @@ def test_nodata_of_another_value_and_a_signed_type(raster):
     assert frame["class"].tolist() == [0, 5]
 
 
+def test_a_byte_of_another_nodata_value_may_also_hold_255(raster):
+    """The file calls 7 nodata: then 255 is a value, and no class."""
+    frame = polygon_frame(raster(np.array([[0, 7, 5]], np.uint8), nodata=7))
+    assert frame["class"].tolist() == [0, 5]
+    with pytest.raises(LabelError, match="holds the value 255"):
+        polygon_frame(raster(np.array([[0, 7, 255]], np.uint8), nodata=7))
+
+
 @pytest.mark.parametrize(("value", "dtype"), [(255, "uint8"), (300, "int16"), (-1, "int16"), (1.5, "float32")])
 def test_values_that_are_no_classes_are_refused(raster, value, dtype):
     path = raster([[1, value]], dtype=dtype, nodata=None)

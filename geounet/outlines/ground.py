@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, hypot, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -137,6 +137,53 @@ def _beside(first: int, last: int, col: int, steps: Floats, area: Floats, sums: 
 
 
 @compiled
+def _cell(vertices: NDArray[np.int32], first: int, stop: int, steps: Floats, rows: int, cols: int) -> tuple[int, int]:
+    """The cell in which a ring lies, by its first nodes; -1 twice where it lies in several."""
+    low_row = high_row = vertices[first, 0]
+    low_col = high_col = vertices[first, 1]
+    for at in range(first + 1, stop):
+        row, col = vertices[at, 0], vertices[at, 1]
+        low_row, high_row = min(low_row, row), max(high_row, row)
+        low_col, high_col = min(low_col, col), max(high_col, col)
+    line, node = min(int(low_row * steps[2]), rows - 2), min(int(low_col * steps[3]), cols - 2)
+    below = line < rows - 2 and high_row > (line + 1) * steps[0]
+    beyond = node < cols - 2 and high_col > (node + 1) * steps[1]
+    return (-1, -1) if below or beyond else (line, node)
+
+
+@compiled
+def _plane(
+    values: Floats, line: int, node: int, across: float, along: float
+) -> tuple[float, float, float, float]:  # fmt: skip
+    """What is bilinear in a cell, by pixels from its corner: there, and for each pixel across, along, and both."""
+    here, there = values[line, node], values[line + 1, node]
+    slope, other = values[line, node + 1] - here, values[line + 1, node + 1] - there
+    return here, (there - here) * across, slope * along, (other - slope) * across * along
+
+
+@compiled
+def _measure_in_cell(
+    vertices: NDArray[np.int32], first: int, stop: int, corner: tuple[float, float], planes: Any
+) -> tuple[float, float]:  # fmt: skip
+    """Area and length of a ring that lies in one cell, as nearly all do: from its corner instead of from column 0."""
+    area, width, height = planes
+    ground, length = 0.0, 0.0
+    row, col = vertices[stop - 1, 0] - corner[0], vertices[stop - 1, 1] - corner[1]
+    for at in range(first, stop):
+        next_row, next_col = vertices[at, 0] - corner[0], vertices[at, 1] - corner[1]
+        # The middle of an edge is its mean, for along it all is linear.
+        down, across = (row + next_row) / 2, (col + next_col) / 2
+        if row == next_row:
+            length += abs(next_col - col) * (width[0] + width[1] * row + (width[2] + width[3] * row) * across)
+        else:
+            length += abs(next_row - row) * (height[0] + height[1] * col + (height[2] + height[3] * col) * down)
+            beside = area[0] + area[1] * down + (area[2] + area[3] * down) * (col / 2)
+            ground += (next_row - row) * col * beside
+        row, col = next_row, next_col
+    return ground, length
+
+
+@compiled
 def _measure(
     vertices: NDArray[np.int32],
     offsets: Integers,
@@ -150,9 +197,19 @@ def _measure(
 ) -> tuple[Floats, Floats]:
     areas, lengths = np.zeros(offsets.size - 1), np.zeros(offsets.size - 1)
     for ring in range(offsets.size - 1):
-        last = offsets[ring + 1] - 1
-        row, col = vertices[last, 0], vertices[last, 1]
-        for at in range(offsets[ring], last + 1):
+        first, stop = offsets[ring], offsets[ring + 1]
+        line, node = _cell(vertices, first, stop, steps, area.shape[0], area.shape[1])
+        if line >= 0:
+            planes = (
+                _plane(area, line, node, steps[2], steps[3]),
+                _plane(width, line, node, steps[2], steps[3]),
+                _plane(height, node, line, steps[3], steps[2]),
+            )
+            corner = line * steps[0], node * steps[1]
+            areas[ring], lengths[ring] = _measure_in_cell(vertices, first, stop, corner, planes)
+            continue
+        row, col = vertices[stop - 1, 0], vertices[stop - 1, 1]
+        for at in range(first, stop):
             next_row, next_col = vertices[at, 0], vertices[at, 1]
             if row == next_row:
                 lengths[ring] += _along(width, width_sums, steps[1], steps[3], row * steps[2], col, next_col)

@@ -230,53 +230,49 @@ def _encode(
     return out
 
 
-def concatenate(parts: Sequence[Polygons]) -> Polygons:
-    """Several batches, at least one, as one."""
-    columns = {
-        item.name: np.concatenate([getattr(part, item.name) for part in parts])
-        for item in fields(Polygons)
-        if item.name not in ("offsets", "statistics")
-    }
-    sizes = np.concatenate([np.diff(part.offsets) for part in parts])
-    return Polygons(
-        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        statistics=tuple(np.concatenate(layer) for layer in zip(*(part.statistics for part in parts), strict=True)),
-        **columns,
-    )
+def column(parts: Sequence[Polygons], name: str) -> NDArray[Any]:
+    """A field of several batches, at least one, as one array."""
+    return np.concatenate([getattr(part, name) for part in parts])
 
 
-def take(polygons: Polygons, wanted: Integers) -> Polygons:
-    """Some of the polygons, by their indices, in that order."""
+def sizes_of(parts: Sequence[Polygons]) -> Integers:
+    """Bytes of each polygon of several batches, at least one."""
+    return np.concatenate([np.diff(part.offsets) for part in parts])
+
+
+def take(parts: Sequence[Polygons], wanted: Integers) -> Polygons:
+    """Some of the polygons of several batches, by their indices, which go on from one to the next, in that order."""
     columns = {
-        item.name: getattr(polygons, item.name)[wanted]
+        item.name: column(parts, item.name)[wanted]
         for item in fields(Polygons)
         if item.name not in ("offsets", "wkb", "statistics")
     }
-    offsets, wkb = _take_bytes(polygons.offsets, polygons.wkb, wanted)
-    layers = tuple(layer[wanted] for layer in polygons.statistics)
-    return Polygons(offsets=offsets, wkb=wkb, statistics=layers, **columns)
+    offsets = np.concatenate([[0], np.cumsum(sizes_of(parts)[wanted])]).astype(np.int64)
+    wkb = np.empty(offsets[-1], np.uint8)
+    ends = np.cumsum([len(part) for part in parts])
+    owners = np.searchsorted(ends, wanted, "right")
+    for number, part in enumerate(parts):
+        at = np.flatnonzero(owners == number)
+        _put_bytes(part.offsets, part.wkb, wanted[at] - (ends[number] - len(part)), offsets[at], wkb)
+    layers = zip(*(part.statistics for part in parts), strict=True)
+    statistics = tuple(np.concatenate(layer)[wanted] for layer in layers)
+    return Polygons(offsets=offsets, wkb=wkb, statistics=statistics, **columns)
 
 
 @compiled
-def _take_bytes(offsets: Integers, data: Bytes, wanted: Integers) -> tuple[Integers, Bytes]:
-    out_offsets = np.zeros(wanted.size + 1, np.int64)
-    for at in range(wanted.size):
-        out_offsets[at + 1] = out_offsets[at] + offsets[wanted[at] + 1] - offsets[wanted[at]]
-    out = np.empty(out_offsets[-1], np.uint8)
-    for at in range(wanted.size):
-        source = wanted[at]
-        out[out_offsets[at] : out_offsets[at + 1]] = data[offsets[source] : offsets[source + 1]]
-    return out_offsets, out
+def _put_bytes(offsets: Integers, data: Bytes, chosen: Integers, starts: Integers, out: Bytes) -> None:
+    for at in range(chosen.size):
+        first, stop = offsets[chosen[at]], offsets[chosen[at] + 1]
+        out[starts[at] : starts[at] + stop - first] = data[first:stop]
 
 
-def in_order(polygons: Polygons, band: int = BAND) -> Integers:
-    """Indices of polygons in the order in which they are written, which knows nothing of tiles.
+def in_order(parts: Sequence[Polygons], band: int = BAND) -> Integers:
+    """Indices of polygons, for :func:`take`, in the order in which they are written, which knows nothing of tiles.
 
     Bands of `band` rows from the raster's top: a polygon belongs to the one in which it ends. Within a band cells of
     `band` columns, by the first pixel, and within a cell raster order of the first pixels. So a reader from the top
     knows the polygons of a band, and their order, once it has read the band, however large others still grow; and
     neighbours in the file are neighbours on the ground.
     """
-    return np.lexsort(
-        (polygons.first_cols, polygons.first_rows, polygons.first_cols // band, polygons.last_rows // band)
-    )
+    first_rows, first_cols = column(parts, "first_rows"), column(parts, "first_cols")
+    return np.lexsort((first_cols, first_rows, first_cols // band, column(parts, "last_rows") // band))

@@ -18,7 +18,7 @@ from geounet.components.labelling import Edge, edge_of, join, label_tile, number
 from geounet.outlines import polygons, rings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from affine import Affine
     from numpy.typing import NDArray
@@ -58,8 +58,8 @@ class Piece:
     """Where it lies in the raster."""
     around: NDArray[np.uint8]
     """`(height + 2, width + 2)`: its classes and one pixel around it, 255 for nodata and beyond the raster."""
-    layers: tuple[Layer, ...] = ()
-    """Rasters to sum up: values and valid mask `(height, width)`."""
+    layers: Callable[[], tuple[Layer, ...]]
+    """Gives the rasters to sum up, values and valid mask `(height, width)`; waits for them if it must."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def trace_tile(piece: Piece, raster: Raster) -> tuple[Unfinished, Polygons]:
     goes_on = open_labels(around, wide, int(wide.max(initial=0)), raster.connectivity)
     groups, parts = number(goes_on), number(goes_on[group_of_part])
     found, arcs = rings.outline_tile(around, labels, core, raster.width)
-    sums = tuple(zonal.gather(wide, *layer, goes_on.size - 1) for layer in piece.layers)
+    sums = tuple(zonal.gather(wide, *layer, goes_on.size - 1) for layer in piece.layers())
     stays = parts[found.labels] == 0
     waiting = rings.relabelled(rings.take(found, ~stays), parts)
     unfinished = Unfinished(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from geounet.outlines import polygons, stitching
 from geounet.outlines.stitching import Piece
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
     from numpy.typing import NDArray
@@ -24,10 +25,9 @@ if TYPE_CHECKING:
     from geounet.outlines.stitching import Layer, Raster, Unfinished
 
     Classes = NDArray[np.uint8]
-    ReadStrip = Callable[[Window], tuple[Classes, tuple[Layer, ...]]]
 
 _AHEAD = 2
-"""Strips read ahead: the one below the one that is handed out, and one being read."""
+"""Strips whose classes are read ahead: those of the one below the one that is handed out, and of one more."""
 _STRIP = 1 << 24
 """Pixels of a strip, about, where a strip of square tiles would have more: memory stays bounded in wide rasters."""
 _BLOCK = 256
@@ -36,6 +36,22 @@ _BATCH = 20_000
 """Polygons handed out at once, at most."""
 _BYTES = 1 << 28
 """Bytes of polygons handed out at once, unless one alone has more."""
+
+
+def _nothing(_window: Window) -> tuple[Layer, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """What a raster is read by: functions from a window of whole rows, for one thread at a time."""
+
+    classes: Callable[[Window], Classes]
+    """To classes `(height, width)`, 255 for nodata."""
+    layers: Callable[[Window], tuple[Layer, ...]] = _nothing
+    """To the values and valid masks `(height, width)` of rasters to sum up."""
+    count: int = 0
+    """How many those are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +67,14 @@ class Strip:
 
 
 def raster_polygons(
-    read: ReadStrip, height: int, raster: Raster, *, layers: int = 0, tile_size: int, workers: int, band: int
+    readers: Readers, height: int, raster: Raster, *, tile_size: int, workers: int, band: int
 ) -> Iterator[Polygons]:
     """The polygons of a raster, batch by batch, in the order of :func:`geounet.outlines.polygons.in_order`.
 
     Args:
-        read: from a window of whole rows to classes `(height, width)`, 255 for nodata, and to the values and valid
-            masks of rasters to sum up; called from one thread, once for each row.
+        readers: called from one thread, once for each row.
         height: rows of the raster.
         raster: its width, transform and so on.
-        layers: how many rasters are summed up.
         tile_size: rows and columns of a tile; it changes nothing.
         workers: threads that trace; they change nothing.
         band: rows after which the order of polygons is settled.
@@ -69,24 +83,31 @@ def raster_polygons(
         At least one batch; it may be empty.
     """
     with ThreadPoolExecutor(1, "geounet-read") as reading, ThreadPoolExecutor(workers, "geounet-trace") as tracing:
-        strips = _strips(read, height, raster.width, tile_size, reading)
-        yield from _in_bands(_stitched(_traced(strips, raster, tracing), raster, layers), height, band)
+        strips = _strips(readers, height, raster.width, tile_size, reading)
+        yield from _in_bands(_stitched(_traced(strips, raster, tracing), raster, readers.count), height, band)
 
 
-def _strips(read: ReadStrip, height: int, width: int, tile_size: int, pool: ThreadPoolExecutor) -> Iterator[Strip]:
-    """The strips of a raster, each pixel read once."""
+def _strips(readers: Readers, height: int, width: int, tile_size: int, pool: ThreadPoolExecutor) -> Iterator[Strip]:
+    """The strips of a raster, each pixel read once.
+
+    The classes of the strip below are read before the layers of a strip: without them its outlines cannot be followed,
+    and the layers are asked for later.
+    """
     step = _strip_height(width, tile_size)
     rows = [Window(row, 0, min(step, height - row), width) for row in range(0, height, step)]
-    ahead = deque(pool.submit(read, core) for core in rows[:_AHEAD])
-    outside = np.full((1, width), NODATA, np.uint8)
+    ahead = deque(pool.submit(readers.classes, core) for core in rows[:_AHEAD])
+    coming = pool.submit(readers.layers, rows[0])
+    outside = np.full(width, NODATA, np.uint8)
     above = outside
     for index, core in enumerate(rows):
-        classes, layers = ahead.popleft().result()
+        classes, layers = ahead.popleft().result(), coming
         if index + _AHEAD < len(rows):
-            ahead.append(pool.submit(read, rows[index + _AHEAD]))
-        below = ahead[0].result()[0][:1] if ahead else outside
-        yield _strip(core, np.concatenate([above, classes, below]), layers, tile_size)
-        above = classes[-1:].copy()
+            ahead.append(pool.submit(readers.classes, rows[index + _AHEAD]))
+        if ahead:
+            coming = pool.submit(readers.layers, rows[index + 1])
+        below = ahead[0].result()[0] if ahead else outside
+        yield _strip(core, (above, classes, below), layers, tile_size)
+        above = classes[-1].copy()
         # While the next strip is awaited this one must not stay.
         del classes, layers
 
@@ -96,17 +117,32 @@ def _strip_height(width: int, tile_size: int) -> int:
     return height if height == tile_size or height < _BLOCK else height - height % _BLOCK
 
 
-def _strip(core: Window, rows: Classes, layers: Sequence[Layer], tile_size: int) -> Strip:
-    """A strip from its rows and one above and below."""
-    around = np.pad(rows, ((0, 0), (1, 1)), constant_values=NODATA)
+def _strip(
+    core: Window, rows: tuple[Classes, Classes, Classes], layers: Future[tuple[Layer, ...]], tile_size: int
+) -> Strip:
+    """A strip from its classes, those of the row above and of the row below, and the layers that are being read."""
     tiles = [tile.core for tile in Grid(Window(0, 0, core.height, core.width), core.height, tile_size).tiles()]
     pieces = []
     for tile in tiles:
-        wide = np.ascontiguousarray(around[tile.row : tile.row_stop + 2, tile.col : tile.col_stop + 2])
-        here = slice(None), slice(tile.col, tile.col_stop)
         placed = Window(core.row, tile.col, core.height, tile.width)
-        pieces.append(Piece(placed, wide, tuple((values[here], valid[here]) for values, valid in layers)))
-    return Strip(pieces, rows[-1].copy(), core.row_stop - 1)
+        here = partial(_columns, layers, slice(tile.col, tile.col_stop))
+        pieces.append(Piece(placed, _around(tile, *rows), here))
+    return Strip(pieces, rows[2].copy(), core.row_stop - 1)
+
+
+def _around(tile: Window, above: Classes, classes: Classes, below: Classes) -> Classes:
+    """A tile's classes and one pixel around it."""
+    wide = np.full((tile.height + 2, tile.width + 2), NODATA, np.uint8)
+    left, right = max(0, tile.col - 1), min(classes.shape[1], tile.col_stop + 1)
+    here = slice(left - tile.col + 1, right - tile.col + 1)
+    wide[0, here], wide[-1, here] = above[left:right], below[left:right]
+    wide[1:-1, here] = classes[:, left:right]
+    return wide
+
+
+def _columns(layers: Future[tuple[Layer, ...]], columns: slice) -> tuple[Layer, ...]:
+    """Some columns of layers, once they are read."""
+    return tuple((values[:, columns], valid[:, columns]) for values, valid in layers.result())
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +192,13 @@ def _in_bands(strips: Iterator[tuple[int, list[Polygons]]], height: int, band: i
         bands = -(-height // band) if last else (bottom + 1) // band
         if bands > settled:
             settled = bands
-            everything, waiting = polygons.concatenate(waiting), []
-            order = polygons.in_order(everything, band)
-            count = int(np.count_nonzero(everything.last_rows // band < settled))
-            waiting.append(polygons.take(everything, order[count:]))
-            for start, stop in _cuts(np.diff(everything.offsets)[order[:count]], last):
-                yield polygons.take(everything, order[start:stop])
+            parts, order = waiting, polygons.in_order(waiting, band)
+            count = int(np.count_nonzero(polygons.column(parts, "last_rows") // band < settled))
+            waiting = [polygons.take(parts, order[count:])]
+            for start, stop in _cuts(polygons.sizes_of(parts)[order[:count]], last):
+                yield polygons.take(parts, order[start:stop])
             # Not to be held while the next strips are awaited.
-            del everything
+            del parts
 
 
 def _cuts(sizes: NDArray[np.int64], last: bool) -> Iterator[tuple[int, int]]:

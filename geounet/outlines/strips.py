@@ -10,6 +10,7 @@ import numpy as np
 
 from geounet.components.touching import Splitting, split_touching
 from geounet.errors import SceneError
+from geounet.outlines.streaming import Readers
 from geounet.raster.class_raster import class_reader
 from geounet.raster.scene import aligned, decoding_in_threads, load_scene, read_stored, small_cache
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from geounet.components.touching import ReadBoundary
     from geounet.grid import Window
     from geounet.outlines.stitching import Layer
-    from geounet.outlines.streaming import ReadStrip
     from geounet.raster.scene import Scene
 
 
@@ -41,8 +41,8 @@ class Touching:
 @contextmanager
 def open_strips(
     scene: Scene, layers: Sequence[Scene], touching: Touching | None, tile_size: int, workers: int
-) -> Iterator[tuple[ReadStrip, NDArray[np.uint8]]]:
-    """A function from a window to its codes and the layers to sum up, for one thread at a time; each code's class.
+) -> Iterator[tuple[Readers, NDArray[np.uint8]]]:
+    """What reads codes and the layers to sum up; each code's class.
 
     Codes are the classes themselves, or where touching fields are told apart values that tell them apart.
 
@@ -76,11 +76,11 @@ def open_strips(
             )
             read_classes, class_of_code = objects.codes, objects.class_of_code
 
-        def read(window: Window) -> tuple[NDArray[np.uint8], tuple[Layer, ...]]:
+        def read_layers(window: Window) -> tuple[Layer, ...]:
             stored = [read_stored(dataset, layer, window) for dataset, layer in opened_layers]
-            return read_classes(window), tuple((values[0], valid) for values, valid in stored)
+            return tuple((values[0], valid) for values, valid in stored)
 
-        yield read, class_of_code
+        yield Readers(read_classes, read_layers, len(opened_layers)), class_of_code
 
 
 def _boundary_reader(touching: Touching, classes: Scene, stack: ExitStack) -> ReadBoundary | None:

@@ -59,22 +59,32 @@ def class_reader(scene: Scene) -> Iterator[ReadClasses]:
 
         def read_classes(window: Window) -> NDArray[np.uint8]:
             inner = window.intersection(scene.extent)
+            found = _to_classes(*read(inner), scene.label)
+            if inner == window:
+                return found
             classes = np.full((window.height, window.width), NODATA, np.uint8)
-            classes[inner.within(window)] = _to_classes(*read(inner), scene.label)
+            classes[inner.within(window)] = found
             return classes
 
         yield read_classes
 
 
 def _to_classes(stored: NDArray[Any], valid: NDArray[np.bool_], path: str) -> NDArray[np.uint8]:
-    classes = np.where(valid, stored, NODATA)
-    wrong = valid & ((classes < 0) | (classes >= NODATA) | (classes != np.trunc(classes)))
+    if stored.dtype == np.uint8:
+        # What is invalid gets all eight bits: far sooner than by a choice for each pixel.
+        classes: NDArray[Any] = valid.view(np.uint8) - np.uint8(1)
+        classes |= stored
+        wrong = classes == NODATA
+        wrong &= valid
+    else:
+        classes = np.where(valid, stored, NODATA)
+        wrong = valid & ((classes < 0) | (classes >= NODATA) | (classes != np.trunc(classes)))
     if wrong.any():
         raise LabelError(
             f"{path} holds the value {classes[wrong][0]}; classes are whole numbers from 0 to 254, and 255 is for "
             "nodata: recode the raster, or declare the value as its nodata"
         )
-    return classes.astype(np.uint8)
+    return classes.astype(np.uint8, copy=False)
 
 
 def _nodata_of(scene: Scene) -> int | None:

@@ -368,7 +368,8 @@ def valid_mask(stored: Values, nodata: Sequence[float | None]) -> Mask:
     """
     hits = (_equals(band, value) for band, value in zip(stored, nodata, strict=True))
     # Not by a ufunc's reduce, which would first lay all bands' hits out as one array.
-    valid = ~reduce(operator.and_ if stored.dtype.kind == "u" else operator.or_, hits)
+    valid = reduce(operator.and_ if stored.dtype.kind == "u" else operator.or_, hits)
+    np.logical_not(valid, out=valid)
     if stored.dtype.kind == "f":
         valid &= np.isfinite(stored).all(axis=0)
     return valid

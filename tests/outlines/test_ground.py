@@ -11,8 +11,9 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS, Transformer
+from scipy import ndimage
 
-from geounet.outlines.ground import survey
+from geounet.outlines.ground import Ground, survey
 
 PLAN = 'ENGCRS["plan",EDATUM["site"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["km",1000]]'
 
@@ -66,6 +67,34 @@ def test_rectangles_of_all_sizes_are_geodesic(name):
     np.testing.assert_allclose(length, expected[:, 1], rtol=1e-7)
     # Of single pixels the oracle itself loses digits.
     np.testing.assert_allclose(area, expected[:, 0], rtol=1e-7, atol=2e-5)
+
+
+def integrals(nodes, step):
+    """Along the second axis, of what is linear between nodes."""
+    steps = (nodes[:, 1:] + nodes[:, :-1]) * step / 2
+    return np.concatenate([np.zeros((nodes.shape[0], 1)), np.cumsum(steps, axis=1)], axis=1)
+
+
+def between(nodes, row, col):
+    """Bilinear values of a net at places counted in nodes."""
+    return ndimage.map_coordinates(nodes, np.broadcast_arrays(row, col), order=1)
+
+
+@given(st.integers(0, 17), st.integers(0, 31), st.integers(1, 18), st.integers(1, 32), st.integers(0, 2**32 - 1))
+def test_any_net_is_bilinear_within_a_cell_and_across_cells(row, col, height, width, seed):
+    """Pixel by pixel, for along an edge and over a pixel the middle is the mean."""
+    area, across, down = np.random.default_rng(seed).uniform(1, 2, (3, 4, 5))
+    ground = Ground(6, 8, area, integrals(area, 8), across, integrals(across, 8), *(down.T, integrals(down.T, 6)))
+    row_stop, col_stop = min(row + height, 18), min(col + width, 32)
+    rows, cols = np.arange(row, row_stop)[:, None] + 0.5, np.arange(col, col_stop) + 0.5
+    box = lattice_box(row, col, row_stop - row, col_stop - col)
+    found = ground.measure(box, np.array([0, 4]))
+    edges = [
+        *(between(across, at / 6, cols / 8).sum() for at in (row, row_stop)),
+        *(between(down, rows[:, 0] / 6, at / 8).sum() for at in (col, col_stop)),
+    ]
+    assert found[0][0] == pytest.approx(between(area, rows / 6, cols / 8).sum(), rel=1e-9)
+    assert found[1][0] == pytest.approx(sum(edges), rel=1e-9)
 
 
 def test_the_whole_earth():

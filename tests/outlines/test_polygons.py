@@ -17,9 +17,9 @@ from pyproj import CRS
 from scipy import ndimage
 
 from geounet.outlines.ground import survey
-from geounet.outlines.polygons import concatenate
+from geounet.outlines.polygons import take
 from geounet.outlines.stitching import Raster
-from geounet.outlines.streaming import raster_polygons
+from geounet.outlines.streaming import Readers, raster_polygons
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
 SOUTH_UP = Affine(10, 0, 480_000, 0, 10, 5_430_000)
@@ -32,14 +32,14 @@ rasters = hnp.arrays(
 )
 
 
-def array_reader(classes, *layers):
-    """What reads strips of a raster in memory, and of rasters on its grid."""
+def array_reader(classes):
+    """What reads strips of a raster in memory."""
+    return Readers(lambda window: classes[window.row : window.row_stop])
 
-    def read(window):
-        rows = slice(window.row, window.row_stop)
-        return classes[rows], tuple((values[rows], valid[rows]) for values, valid in layers)
 
-    return read
+def concatenate(batches):
+    """Several batches as one."""
+    return take(batches, np.arange(sum(map(len, batches))))
 
 
 def polygonize(classes, tile_size=100, transform=NORTH_UP, *, connectivity=4, workers=2, band=1024, measure=None):
@@ -263,10 +263,30 @@ def test_each_row_is_read_once_from_the_top():
 
     def reader(window):
         read.append((window.row, window.height, window.col, window.width))
-        return classes[window.row : window.row_stop], ()
+        return classes[window.row : window.row_stop]
 
-    list(raster_polygons(reader, 23, Raster(6, PIXELS), tile_size=5, workers=2, band=1024))
+    list(raster_polygons(Readers(reader), 23, Raster(6, PIXELS), tile_size=5, workers=2, band=1024))
     assert read == [(0, 5, 0, 6), (5, 5, 0, 6), (10, 5, 0, 6), (15, 5, 0, 6), (20, 3, 0, 6)]
+
+
+def test_layers_are_read_after_the_classes_that_outlines_wait_for():
+    """Tiles are traced while what is summed up over them is still being read."""
+    classes, read = np.zeros((12, 6), np.uint8), []
+
+    def read_classes(window):
+        read.append(("classes", window.row))
+        return classes[window.row : window.row_stop]
+
+    def read_layers(window):
+        read.append(("layers", window.row))
+        ones = np.ones((window.height, window.width), np.uint8)
+        return ((ones, ones > 0),)
+
+    readers = Readers(read_classes, read_layers, 1)
+    [found] = raster_polygons(readers, 12, Raster(6, PIXELS), tile_size=4, workers=2, band=1024)
+    assert found.statistics[0][:, :2].tolist() == [[72, 72]]
+    order = [("classes", 0), ("classes", 4), ("layers", 0), ("classes", 8), ("layers", 4), ("layers", 8)]
+    assert read == order
 
 
 def test_polygons_are_handed_out_while_others_are_open():
@@ -298,4 +318,4 @@ def test_the_fault_of_a_reader_comes_out():
         raise OSError(f"row {window.row} is gone")
 
     with pytest.raises(OSError, match="row 0 is gone"):
-        list(raster_polygons(broken, 9, Raster(9, PIXELS), tile_size=4, workers=2, band=8))
+        list(raster_polygons(Readers(broken), 9, Raster(9, PIXELS), tile_size=4, workers=2, band=8))
