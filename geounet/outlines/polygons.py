@@ -199,8 +199,7 @@ def _put_ring(
         y = col * matrix[3] + row * matrix[4] + matrix[5]
         points[2 * step], points[2 * step + 1] = x, y
         left, low, right, high = min(left, x), min(low, y), max(right, x), max(high, y)
-    for byte in range(16 * (size + 1)):
-        out[at + byte] = raw[byte]
+    out[at : at + 16 * (size + 1)] = raw[: 16 * (size + 1)]
     box[0], box[1], box[2], box[3] = left, low, right, high
     return at + 16 * (size + 1)
 
