@@ -81,12 +81,12 @@ def _product(one: float, other: float) -> tuple[float, float]:
 
 
 @compiled
-def _add_run(own: Floats, count: int, total: int, squares: int, least: int, greatest: int) -> None:
+def _add_run(own: Floats, count: int, total: float, squares: float, least: float, greatest: float) -> None:
     """Add a run of pixels, whose sums are exact."""
     own[0] += count
-    _add(own, 1, float(total))
-    _add(own, 3, float(squares))
-    own[5], own[6] = min(own[5], float(least)), max(own[6], float(greatest))
+    _add(own, 1, total)
+    _add(own, 3, squares)
+    own[5], own[6] = min(own[5], least), max(own[6], greatest)
 
 
 @compiled
@@ -107,7 +107,7 @@ def _add_integers(labels: NDArray[np.uint32], values: NDArray[Any], state: Float
                 total += np.int64(value)
                 squares += np.int64(value) * np.int64(value)
                 least, greatest = min(least, value), max(greatest, value)
-            _add_run(state[label], stop - start, total, squares, least, greatest)
+            _add_run(state[label], stop - start, float(total), float(squares), float(least), float(greatest))
 
 
 @compiled
@@ -130,7 +130,7 @@ def _add_valid_integers(
                     least, greatest = min(least, value), max(greatest, value)
                 stop += 1
             if count and label:
-                _add_run(state[label], count, total, squares, least, greatest)
+                _add_run(state[label], count, float(total), float(squares), float(least), float(greatest))
 
 
 @compiled
