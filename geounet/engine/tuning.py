@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from geounet.models.model_file import ModelCard
     from geounet.raster.scene import Scene
 
-_SMALL = 2_000_000
-"""Pixels of a scene up to which probing and compiling would cost more than they save."""
+_TINY = 1_000_000
+"""Pixels of a scene up to which compiling would cost more than it saves."""
+_SMALL = 5_000_000
+"""Pixels of a scene up to which probing would cost more than it saves."""
 _WINDOW = 2816
 """Side in pixels of a square window as large as any that is chosen: a UNet/resnet18 works in 0.8 GiB there."""
 _SMALLEST_CORE = 1024
@@ -84,8 +86,8 @@ def tune(
     Raises:
         ModelError: the window has no room for a core, or the runtime cannot be used.
     """
-    small = scene.extent.pixels <= _SMALL
-    chosen = "torch" if small and runtime == "auto" and precision != "int8" else pick_runtime(runtime, device)
+    small, tiny = scene.extent.pixels <= _SMALL, scene.extent.pixels <= _TINY
+    chosen = "torch" if tiny and runtime == "auto" and precision != "int8" else pick_runtime(runtime, device)
     if precision == "int8":
         check_quantization(chosen)
     exact = round_up(_UNBOUNDED_HALO, card.stride) if card.halo is None else card.halo

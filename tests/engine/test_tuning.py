@@ -39,11 +39,25 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scene(place, write_scene):
-    """Just above the size at which probing pays."""
+    """Of two megapixels."""
     return write_scene(place / "scene.tif", landscape(1500, 1420), nodata=0)
 
 
-def test_a_small_scene_is_not_probed(place, write_scene):
+@pytest.fixture
+def probing(monkeypatch):
+    """Scenes are probed from two megapixels on, so that those of the tests are soon read."""
+    monkeypatch.setattr(tuning, "_SMALL", 2_000_000)
+
+
+def test_a_scene_that_is_predicted_sooner_than_probed_is_not_probed(place, scene):
+    """Exact halo and float32, but in the fast runtime."""
+    card = make_model(place / "m.safetensors", depth=3)
+    found = tune(load_scene(scene), card, place / "no file is read.safetensors", CPU, **OPEN)
+    assert (found.halo, found.runtime, found.precision) == (card.halo, "openvino", "fp32")
+    assert (found.tiling, found.agreement) == ("exact", None)
+
+
+def test_a_tiny_scene_is_not_compiled_for(place, write_scene):
     """Exact halo, float32 and torch, in a window no larger than the scene."""
     card = make_model(place / "m.safetensors", depth=3)
     small = load_scene(write_scene(place / "small.tif", landscape(201, 90), nodata=0))
@@ -54,6 +68,7 @@ def test_a_small_scene_is_not_probed(place, write_scene):
 
 
 @native_bf16
+@pytest.mark.usefixtures("probing")
 def test_a_large_scene_takes_the_fastest_that_keeps_the_classes(place, scene):
     """bfloat16 in OpenVINO, with the agreement that was measured; the scene is cut into equal parts."""
     card = make_model(place / "m.safetensors")
@@ -65,6 +80,7 @@ def test_a_large_scene_takes_the_fastest_that_keeps_the_classes(place, scene):
 
 
 @native_bf16
+@pytest.mark.usefixtures("probing")
 def test_a_network_that_needs_float32_keeps_it(place, scene):
     """Logits that differ by little beside their size lose classes in bfloat16: auto stays with float32."""
     make_model(place / "m.safetensors")
@@ -80,6 +96,7 @@ def test_a_network_that_needs_float32_keeps_it(place, scene):
     )
 
 
+@pytest.mark.usefixtures("probing")
 def test_the_measured_halo_is_enough_and_the_next_smaller_is_not(place, scene, monkeypatch):
     """A halo below the exact one changes no class and no probability by 1e-4 on the samples, and says so."""
     monkeypatch.setattr(tuning, "_SHORT_HALO", 0)
@@ -131,6 +148,7 @@ def test_what_is_given_is_taken(place, scene):
 
 
 @native_bf16
+@pytest.mark.usefixtures("probing")
 def test_blocks_and_workers_change_no_bit_with_all_left_to_auto(tmp_path, place, scene):
     """OpenVINO in bfloat16 over two processes and small blocks gives what one block gives, and the tags say how."""
     make_model(place / "m.safetensors")
