@@ -2,10 +2,11 @@
 
 A pixel's size on the ground changes slowly over a raster. It is surveyed at the nodes of a coarse net (from places on
 the ellipsoid, by differences) and taken as bilinear between them. A ring on the lattice runs along rows and columns
-only, so its area is the sum, over its edges along columns, of what lies in their rows between column 0 and the edge
-(Green's theorem), and its length is a sum of differences along rows and columns. Both integrals are exact for the
-bilinear net: areas of neighbours add up. The net is made so fine that it departs from the ellipsoid by 1e-8 of the
-value; rasters that span more than a continent get as many nodes as there may be, which keeps to a few 1e-6, or none.
+only, so its area is the sum, over its edges along columns, of what lies in their rows between the edge and a column of
+choice (Green's theorem): column 0, or the corner of the net's cell where the ring lies in one. Its length is a sum of
+differences along rows and columns. Both integrals are exact for the bilinear net: areas of neighbours add up. The net
+is made so fine that it departs from the ellipsoid by 1e-8 of the value; rasters that span more than a continent get as
+many nodes as there may be, which keeps to a few 1e-6, or none.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def _cell(vertices: NDArray[np.int32], first: int, stop: int, steps: Floats, row
 
 
 @compiled
-def _plane(
+def _bilinear(
     values: Floats, line: int, node: int, across: float, along: float
 ) -> tuple[float, float, float, float]:  # fmt: skip
     """What is bilinear in a cell, by pixels from its corner: there, and for each pixel across, along, and both."""
@@ -163,10 +164,10 @@ def _plane(
 
 @compiled
 def _measure_in_cell(
-    vertices: NDArray[np.int32], first: int, stop: int, corner: tuple[float, float], planes: Any
+    vertices: NDArray[np.int32], first: int, stop: int, corner: tuple[float, float], sizes: Any
 ) -> tuple[float, float]:  # fmt: skip
     """Area and length of a ring that lies in one cell, as nearly all do: from its corner instead of from column 0."""
-    area, width, height = planes
+    area, width, height = sizes
     ground, length = 0.0, 0.0
     row, col = vertices[stop - 1, 0] - corner[0], vertices[stop - 1, 1] - corner[1]
     for at in range(first, stop):
@@ -200,13 +201,13 @@ def _measure(
         first, stop = offsets[ring], offsets[ring + 1]
         line, node = _cell(vertices, first, stop, steps, area.shape[0], area.shape[1])
         if line >= 0:
-            planes = (
-                _plane(area, line, node, steps[2], steps[3]),
-                _plane(width, line, node, steps[2], steps[3]),
-                _plane(height, node, line, steps[3], steps[2]),
+            sizes = (
+                _bilinear(area, line, node, steps[2], steps[3]),
+                _bilinear(width, line, node, steps[2], steps[3]),
+                _bilinear(height, node, line, steps[3], steps[2]),
             )
             corner = line * steps[0], node * steps[1]
-            areas[ring], lengths[ring] = _measure_in_cell(vertices, first, stop, corner, planes)
+            areas[ring], lengths[ring] = _measure_in_cell(vertices, first, stop, corner, sizes)
             continue
         row, col = vertices[stop - 1, 0], vertices[stop - 1, 1]
         for at in range(first, stop):
