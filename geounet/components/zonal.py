@@ -48,12 +48,10 @@ def gather(labels: NDArray[np.uint32], values: NDArray[Any], valid: NDArray[np.b
         `(count + 1, 7)`; row 0 is nobody's.
     """
     state = nothing(count + 1)
-    if values.dtype.kind not in "ui" or values.dtype.itemsize * 8 > _SHORT:
-        _add_floats(labels, values.astype(np.float64), valid, state)
-    elif valid.all():
-        _add_integers(labels, values, state)
-    else:
-        _add_valid_integers(labels, values, valid, state)
+    # What does not count is nobody's.
+    labels = labels if valid.all() else labels * valid
+    short = values.dtype.kind in "ui" and values.dtype.itemsize * 8 <= _SHORT
+    (_add_integers if short else _add_floats)(labels, values if short else values.astype(np.float64), state)
     return state
 
 
@@ -81,17 +79,8 @@ def _product(one: float, other: float) -> tuple[float, float]:
 
 
 @compiled
-def _add_run(own: Floats, count: int, total: float, squares: float, least: float, greatest: float) -> None:
-    """Add a run of pixels, whose sums are exact."""
-    own[0] += count
-    _add(own, 1, total)
-    _add(own, 3, squares)
-    own[5], own[6] = min(own[5], least), max(own[6], greatest)
-
-
-@compiled
 def _add_integers(labels: NDArray[np.uint32], values: NDArray[Any], state: Floats) -> None:
-    """Row by row in runs of one component: first where a run ends, then its sums, several pixels at once."""
+    """Row by row in runs of one component, whose sums are exact: first where one ends, then several pixels at once."""
     for row in range(labels.shape[0]):
         stop = 0
         while stop < labels.shape[1]:
@@ -107,37 +96,18 @@ def _add_integers(labels: NDArray[np.uint32], values: NDArray[Any], state: Float
                 total += np.int64(value)
                 squares += np.int64(value) * np.int64(value)
                 least, greatest = min(least, value), max(greatest, value)
-            _add_run(state[label], stop - start, float(total), float(squares), float(least), float(greatest))
+            own = state[label]
+            own[0] += stop - start
+            _add(own, 1, float(total))
+            _add(own, 3, float(squares))
+            own[5], own[6] = min(own[5], float(least)), max(own[6], float(greatest))
 
 
 @compiled
-def _add_valid_integers(
-    labels: NDArray[np.uint32], values: NDArray[Any], valid: NDArray[np.bool_], state: Floats
-) -> None:
-    """As :func:`_add_integers`, where some are not valid."""
-    for row in range(labels.shape[0]):
-        stop = 0
-        while stop < labels.shape[1]:
-            label = labels[row, stop]
-            count, total, squares = 0, np.int64(0), np.int64(0)
-            least, greatest = np.int64(1 << 62), np.int64(-(1 << 62))
-            while stop < labels.shape[1] and labels[row, stop] == label:
-                if valid[row, stop]:
-                    value = np.int64(values[row, stop])
-                    count += 1
-                    total += value
-                    squares += value * value
-                    least, greatest = min(least, value), max(greatest, value)
-                stop += 1
-            if count and label:
-                _add_run(state[label], count, float(total), float(squares), float(least), float(greatest))
-
-
-@compiled
-def _add_floats(labels: NDArray[np.uint32], values: Floats, valid: NDArray[np.bool_], state: Floats) -> None:
+def _add_floats(labels: NDArray[np.uint32], values: Floats, state: Floats) -> None:
     for row in range(labels.shape[0]):
         for col in range(labels.shape[1]):
-            if valid[row, col] and labels[row, col]:
+            if labels[row, col]:
                 own, value = state[labels[row, col]], values[row, col]
                 own[0] += 1
                 _add(own, 1, value)

@@ -38,19 +38,15 @@ _BYTES = 1 << 28
 """Bytes of polygons handed out at once, unless one alone has more."""
 
 
-def _nothing(_window: Window) -> tuple[Layer, ...]:
-    return ()
-
-
 @dataclass(frozen=True, slots=True)
 class Readers:
     """What a raster is read by: functions from a window of whole rows, for one thread at a time."""
 
     classes: Callable[[Window], Classes]
     """To classes `(height, width)`, 255 for nodata."""
-    layers: Callable[[Window], tuple[Layer, ...]] = _nothing
+    layers: Callable[[Window], tuple[Layer, ...]]
     """To the values and valid masks `(height, width)` of rasters to sum up."""
-    count: int = 0
+    count: int
     """How many those are."""
 
 

@@ -32,9 +32,14 @@ rasters = hnp.arrays(
 )
 
 
+def without_layers(read_classes):
+    """What reads strips where nothing is summed up."""
+    return Readers(read_classes, lambda _: (), 0)
+
+
 def array_reader(classes):
     """What reads strips of a raster in memory."""
-    return Readers(lambda window: classes[window.row : window.row_stop])
+    return without_layers(lambda window: classes[window.row : window.row_stop])
 
 
 def concatenate(batches):
@@ -265,7 +270,7 @@ def test_each_row_is_read_once_from_the_top():
         read.append((window.row, window.height, window.col, window.width))
         return classes[window.row : window.row_stop]
 
-    list(raster_polygons(Readers(reader), 23, Raster(6, PIXELS), tile_size=5, workers=2, band=1024))
+    list(raster_polygons(without_layers(reader), 23, Raster(6, PIXELS), tile_size=5, workers=2, band=1024))
     assert read == [(0, 5, 0, 6), (5, 5, 0, 6), (10, 5, 0, 6), (15, 5, 0, 6), (20, 3, 0, 6)]
 
 
@@ -318,4 +323,4 @@ def test_the_fault_of_a_reader_comes_out():
         raise OSError(f"row {window.row} is gone")
 
     with pytest.raises(OSError, match="row 0 is gone"):
-        list(raster_polygons(Readers(broken), 9, Raster(9, PIXELS), tile_size=4, workers=2, band=8))
+        list(raster_polygons(without_layers(broken), 9, Raster(9, PIXELS), tile_size=4, workers=2, band=8))
