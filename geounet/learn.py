@@ -117,6 +117,7 @@ def train(
         class_weights=torch.from_numpy(class_weights(statistics.counts, table, recipe.class_weights)),
         device=device,
         dtype=pick_training_precision(recipe.precision, device),
+        optimizer=recipe.chosen_optimizer,
         seed=recipe.seed,
     )
     request = _request(recipe, schedule, statistics, table, checks)
@@ -150,8 +151,10 @@ def _write_report(
 ) -> None:
     if not training.history or not model.exists():
         return
+    names = [type(optimizer).__name__ for optimizer in training.optimizers]
     facts = {
         "Loss": f"{recipe.loss}, class weights {recipe.class_weights}",
+        "Optimizer": f"{' and '.join(names)}, learning rate {training.schedule.learning_rate:g}",
         "Patches": f"{recipe.patch_size} px, {recipe.batch_size} a batch",
         "Arithmetic": f"{str(training.dtype).removeprefix('torch.')} on {training.device}, seed {recipe.seed}",
     }

@@ -195,8 +195,15 @@ class ManyValues(click.Command):
     show_default=True,
     help="Mean and standard deviation of each band, or its median and 2nd to 98th percentile, which outliers leave.",
 )
+@options.option(
+    "--optimizer",
+    type=click.Choice(["auto", "muon", "adamw"]),
+    default="auto",
+    show_default=True,
+    help="Muon moves weights that join many channels, AdamW the others; auto: muon, and adamw with --weights.",
+)
 @options.option("--learning-rate", type=float, default=2e-3, show_default=True, help="Highest learning rate.")
-@options.option("--weight-decay", type=click.FloatRange(0), default=0.01, show_default=True, help="AdamW's.")
+@options.option("--weight-decay", type=click.FloatRange(0), default=0.01, show_default=True, help="Decoupled.")
 @options.option(
     "--warm-up",
     type=click.FloatRange(0, 1, max_open=True),

@@ -5,7 +5,7 @@ every random draw is seeded by run, epoch and batch, and Lightning's checkpoints
 leave the sampler's to the user; (2) with `--minutes` the learning rate follows the clock; (3) a Trainer's checkpoint is
 a pickle, and geounet loads none; (4) a library hands out epochs one by one, while a Trainer takes signals, logging and
 progress of the process into its own hands. What would be left of it is the loop over batches below. What can come from
-PyTorch does: AdamW, autocast, GradScaler, AveragedModel, clipping.
+PyTorch does: AdamW (:mod:`geounet.training.optimizers`), autocast, GradScaler, AveragedModel, clipping.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from geounet.engine.devices import autocast
 from geounet.errors import ModelError
 from geounet.models.encoders import encoder_modules
 from geounet.models.losses import IGNORE_INDEX
+from geounet.training.optimizers import build_optimizers
 from geounet.training.seeds import derived_seed
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Schedule:
     learning_rate: float = 2e-3
     """Highest learning rate, after the warm-up."""
     weight_decay: float = 0.01
-    """AdamW's decoupled weight decay (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101)."""
+    """Decoupled weight decay (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101)."""
     warm_up: float = 0.05
     """Share of the training in which the learning rate rises from 0."""
     accumulate: int = 1
@@ -135,7 +136,11 @@ class Training:
         class_weights: (classes,), for the loss.
         device: where to train.
         dtype: arithmetic of the forward pass (automatic mixed precision); float16's gradients are scaled.
+        optimizer: one of :data:`geounet.training.optimizers.OPTIMIZERS`.
         seed: of what the network itself draws at random (dropout), from epoch to epoch.
+
+    Raises:
+        ModelError: there is no such optimizer.
     """
 
     def __init__(
@@ -147,15 +152,13 @@ class Training:
         class_weights: Tensor | None = None,
         device: torch.device,
         dtype: torch.dtype,
+        optimizer: str = "muon",
         seed: int = 0,
     ) -> None:
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss, self.schedule, self.device, self.dtype, self.seed = loss, schedule, device, dtype, seed
         self.weights = None if class_weights is None else class_weights.to(device)
-        fused = device.type in {"cpu", "cuda"}
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=0.0, weight_decay=schedule.weight_decay, fused=fused
-        )
+        self.optimizers = build_optimizers(network, optimizer, schedule.weight_decay, dtype)
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         self.average = (
             AveragedModel(network, multi_avg_fn=moving_average(schedule.ema), use_buffers=True)
@@ -215,7 +218,7 @@ class Training:
     def _pass(self, batches: Iterable[Batch], clock: _Clock) -> tuple[float, float]:
         """One epoch: its mean loss, and the learning rate of its last step."""
         self._set_modes(frozen=clock.epoch < self.schedule.freeze_encoder)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         count = len(batches) if isinstance(batches, Sized) else None
         losses: list[Tensor] = []
         rate = 0.0
@@ -249,14 +252,17 @@ class Training:
         return value.detach()
 
     def _step(self, rate: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        if self.schedule.clip_norm:
-            self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip_norm)
-        self.scaler.step(self.optimizer)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            self.scaler.unscale_(optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip_norm or math.inf)
+        # Where scaled gradients overflow, no weight moves, whichever optimizer has it.
+        if not self.scaler.is_enabled() or bool(norm.isfinite()):
+            for optimizer in self.optimizers:
+                self.scaler.step(optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         self.steps += 1
         if self.average is not None:
             self.average.update_parameters(self.network)

@@ -35,6 +35,8 @@ class Recipe:
     """What the narrowest gap between two objects of a class adds to its pixels' weight of 1 (the UNet paper: 10)."""
     boundary_sigma: float = 5.0
     """Width of the gaps that count, in pixels."""
+    optimizer: str = "auto"
+    """One of :data:`geounet.training.optimizers.OPTIMIZERS`, or `auto`: Muon, AdamW where weights are pretrained."""
     patch_size: int = 256
     """Height and width of a training patch, in pixels."""
     batch_size: int = 8
@@ -61,3 +63,10 @@ class Recipe:
     """Arithmetic of the forward pass."""
     seed: int = 0
     """Of weights, patches and augmentation."""
+
+    @property
+    def chosen_optimizer(self) -> str:
+        """What `auto` means where it is asked for: Muon takes a first step too long for what others have learnt."""
+        if self.optimizer != "auto":
+            return self.optimizer
+        return "muon" if self.weights is None else "adamw"

@@ -1,8 +1,8 @@
 """What an interrupted training leaves beside its model file, so that `--resume` gives what an uninterrupted one gives.
 
-One safetensors file, like the model file: weights, averaged weights and AdamW's moments; in its header the history and
-what the training was asked for. It holds no state of random generators, because every draw is seeded by run, epoch and
-batch; see :mod:`geounet.training.loading` and :meth:`geounet.training.loop.Training.epochs`.
+One safetensors file, like the model file: weights, averaged weights and the optimizers' moments; in its header the
+history and what the training was asked for. It holds no state of random generators, because every draw is seeded by
+run, epoch and batch; see :mod:`geounet.training.loading` and :meth:`geounet.training.loop.Training.epochs`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
+    from torch.optim import Optimizer
 
     from geounet.training.loop import Training
 
@@ -51,8 +52,9 @@ def save_state(path: Path, training: Training, request: Mapping[str, Any]) -> No
     tensors = {f"network.{name}": tensor for name, tensor in training.network.state_dict().items()}
     if training.average is not None:
         tensors |= {f"average.{name}": tensor for name, tensor in training.average.state_dict().items()}
-    for index, moments in training.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+    for number, optimizer in enumerate(training.optimizers):
+        for index, moments in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer{number}.{index}.{name}": tensor for name, tensor in moments.items()}
     header = {
         "request": dict(request),
         "history": [_to_json(result) for result in training.history],
@@ -135,9 +137,10 @@ def _restore(training: Training, header: Mapping[str, Any], tensors: Mapping[str
     training.network.load_state_dict(_part(tensors, "network."))
     if training.average is not None:
         training.average.load_state_dict(_part(tensors, "average."))
-    optimizer = training.optimizer.state_dict()
-    optimizer["state"] = _moments(training, _part(tensors, "optimizer."))
-    training.optimizer.load_state_dict(optimizer)
+    for number, optimizer in enumerate(training.optimizers):
+        state = optimizer.state_dict()
+        state["state"] = _moments(optimizer, _part(tensors, f"optimizer{number}."))
+        optimizer.load_state_dict(state)
     training.scaler.load_state_dict(header["scaler"])
     training.history[:] = [_from_json(result) for result in header["history"]]
     training.steps = header["steps"]
@@ -147,9 +150,9 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _moments(training: Training, tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    """AdamW's state by a parameter's number, laid out in memory like it: its fused kernel takes that for granted."""
-    parameters = list(training.network.parameters())
+def _moments(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """State by a parameter's number, laid out in memory like it: AdamW's fused kernel takes that for granted."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, _, moment = name.partition(".")

@@ -31,6 +31,7 @@ from geounet.engine.devices import autocast, pick_device, pick_training_precisio
 from geounet.models.encoders import Architecture, build_network
 from geounet.models.losses import build_loss
 from geounet.training.log import log_path
+from geounet.training.optimizers import build_optimizers
 from geounet.training.recipe import Recipe
 
 CLASSES = 5
@@ -64,12 +65,19 @@ def network_of(recipe):
     return build_network(Architecture(3, CLASSES, encoder=recipe.encoder))
 
 
+def optimizers_of(network, recipe, dtype):
+    optimizers = build_optimizers(network, recipe.chosen_optimizer, 0.01, dtype)
+    for optimizer in optimizers:
+        optimizer.param_groups[0]["lr"] = 1e-3
+    return optimizers
+
+
 def hand_written(recipe, steps):
     """Seconds a step over the ready batch, by hand."""
     device = pick_device(recipe.device)
     dtype = pick_training_precision(recipe.precision, device)
     network = network_of(recipe).to(device, memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    optimizers = optimizers_of(network, recipe, dtype)
     loss, (images, labels) = build_loss(recipe.loss), ready_batch(recipe)
     images, labels = images.to(device, memory_format=torch.channels_last), labels.to(device)
     weights = torch.ones(CLASSES, device=device)
@@ -79,8 +87,9 @@ def hand_written(recipe, steps):
             logits = network(images)
         loss(logits.float(), labels, weights, None).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.step()
+        network.zero_grad(set_to_none=True)
 
     return {"step": seconds_of(step, steps, device)}
 
@@ -126,18 +135,24 @@ def by_lightning(recipe, steps):
         def __init__(self):
             super().__init__()
             self.network, self.loss = network_of(recipe), build_loss(recipe.loss)
+            # It takes more than one optimizer only so.
+            self.automatic_optimization = False
 
         def training_step(self, batch, _index):
             marks.append(time.perf_counter())
             images, labels = batch
             logits = self.network(images.to(memory_format=torch.channels_last))
-            return self.loss(logits.float(), labels, None, None)
+            self.manual_backward(self.loss(logits.float(), labels, None, None))
+            for optimizer in self.optimizers():
+                optimizer.step()
+            self.zero_grad(set_to_none=True)
 
         def configure_optimizers(self):
-            return torch.optim.AdamW(self.parameters(), lr=1e-3, fused=True)
+            return list(optimizers_of(self.network, recipe, dtype))
 
     device = pick_device(recipe.device)
-    bf16 = pick_training_precision(recipe.precision, device) is torch.bfloat16
+    dtype = pick_training_precision(recipe.precision, device)
+    bf16 = dtype is torch.bfloat16
     trainer = lightning.Trainer(
         max_epochs=1, accelerator=device.type, devices=1, precision="bf16-mixed" if bf16 else "32-true",
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,

@@ -27,7 +27,7 @@ SMALL = [
     "--depth",
     "1",
     "--width",
-    "4",
+    "9",  # Narrower weights are all AdamW's.
     "--patch-size",
     "16",
     "--batch-size",
@@ -201,6 +201,24 @@ def test_an_interrupted_training_is_neither_lost_nor_mixed_up(place, tmp_path):
     assert len(rows(out)) == 2
     with pytest.raises(OutputError, match="exists"):
         run(place, out, "--resume", epochs=2)
+
+
+def test_the_optimizer_is_the_one_asked_for_and_pretrained_weights_go_on_with_adamw(place, tmp_path):
+    """As the report says, and as the weights show: those of hidden layers differ after the first epoch."""
+
+    def trained(name, *more):
+        out = tmp_path / f"{name}.safetensors"
+        assert run(place, out, *more, epochs=1).exit_code == 0
+        return load_file(out), out.with_suffix(".html").read_text(encoding="utf-8")
+
+    (auto, told), (muon, _) = trained("auto"), trained("muon", "--optimizer", "muon")
+    adamw, told_adamw = trained("adamw", "--optimizer", "adamw")
+    _, told_pretrained = trained("pretrained", "--weights", tmp_path / "auto.safetensors")
+    assert all(torch.equal(auto[name], muon[name]) for name in auto)
+    assert not torch.equal(auto["contracting.0.3.weight"], adamw["contracting.0.3.weight"])
+    assert "AdamW and Muon, learning rate 0.01" in told
+    for page in (told_adamw, told_pretrained):
+        assert "AdamW, learning rate 0.01" in page
 
 
 def test_resume_of_nothing_begins(place, tmp_path):

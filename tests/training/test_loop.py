@@ -37,9 +37,9 @@ def batches(epoch):
 
 
 def network(seed=0, dropout=0.0):
-    """A UNet with batch normalisation, and dropout before it."""
+    """A UNet with batch normalisation, and dropout before it; wide enough for both optimizers."""
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Dropout(dropout), UNet(2, 2, depth=1, width=4))
+    return nn.Sequential(nn.Dropout(dropout), UNet(2, 2, depth=1, width=9))
 
 
 def weights_of(module):
@@ -63,7 +63,7 @@ def gradients(data, accumulate):
     net = nn.Conv2d(2, 2, 1)
     schedule = Schedule(1, accumulate=accumulate, learning_rate=1e-12, weight_decay=0.0, clip_norm=0.0)
     training, found = Training(net, cross_entropy, schedule, **CPU), []
-    training.optimizer.register_step_pre_hook(
+    training.optimizers[0].register_step_pre_hook(
         lambda *_: found.append(torch.cat([weight.grad.flatten() for weight in net.parameters()]))
     )
     list(training.epochs(lambda _epoch: data))
@@ -84,7 +84,7 @@ def test_the_gradients_norm_is_clipped(limit):
     norms = []
     training = Training(network(), cross_entropy, Schedule(1, clip_norm=limit), **CPU)
     parameters = list(training.network.parameters())
-    training.optimizer.register_step_pre_hook(
+    training.optimizers[0].register_step_pre_hook(
         lambda *_: norms.append(float(nn.utils.get_total_norm([weight.grad for weight in parameters])))
     )
     list(training.epochs(batches))
@@ -99,7 +99,7 @@ def test_what_is_kept_is_the_moving_average_of_weights_and_batch_statistics():
     """By the recursion: first the weights themselves, then ever slower, up to the decay."""
     training = Training(network(), cross_entropy, Schedule(4, ema=0.5, learning_rate=0.05), **CPU)
     seen = []
-    training.optimizer.register_step_post_hook(lambda *_: seen.append(weights_of(training.network).clone()))
+    training.optimizers[-1].register_step_post_hook(lambda *_: seen.append(weights_of(training.network).clone()))
     list(training.epochs(batches))
     expected = seen[0]
     for step, present in enumerate(seen[1:], 1):
@@ -209,7 +209,7 @@ def begun(schedule, dtype=torch.float32):
 @pytest.mark.parametrize("epochs_before", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_a_restored_training_goes_on_bit_for_bit(tmp_path, epochs_before, dtype):
-    """Weights, averages, AdamW's moments, scaler, learning rate, dropout, history: in another process's place."""
+    """Weights, averages, optimizers' moments, scaler, learning rate, dropout, history: in another process's place."""
     schedule = Schedule(5, ema=0.8, accumulate=2, learning_rate=0.02)
     whole = begun(schedule, dtype)
     list(whole.epochs(batches, [batch(99)]))
