@@ -230,7 +230,7 @@ class ManyValues(click.Command):
 @options.option(
     "--loader-workers",
     type=click.IntRange(0),
-    help="Processes that make batches ready; by default by device and cores, 8 at most. The result is the same.",
+    help="Threads that make batches ready; by default by device and cores, 8 at most. The result is the same.",
 )
 @options.device
 @options.option(

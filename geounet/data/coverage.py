@@ -79,7 +79,8 @@ class Coverage:
             return 0
         row, col = (start - CELL * first for start, first in zip((inside.row, inside.col), self._first, strict=True))
         some = self.bits[row : row + inside.height, col // 8 : (col + inside.width + 7) // 8]
-        return int(np.unpackbits(some, axis=1)[:, col % 8 : col % 8 + inside.width].sum())
+        bits = np.unpackbits(some, axis=1).view(np.bool_)
+        return int(np.count_nonzero(bits[:, col % 8 : col % 8 + inside.width]))
 
     def window_of(self, cell: int) -> Window:
         """The pixels of a cell, by its index in the flattened table, within the region."""

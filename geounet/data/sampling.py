@@ -46,7 +46,8 @@ _BLIND_TRIES = 50
 _ROUNDING = 1e-6
 _DIMENSIONS = 3
 _LABEL_BYTES = 2**30
-_OPEN_FILES = 128
+_OPEN_FILES = 64
+"""Of a thread."""
 _AT_HAND = 1 << 15
 """Pixels that a processor's cache holds in all their forms."""
 
@@ -65,7 +66,7 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
         std: of each band.
         codes: the class values, in the order of the class indices; None where there are no labels.
         keep: whether to hold the scenes' pixels in memory, in their own data type; for training on scenes that fit.
-            They are read when the dataset is made, so that worker processes that are forked from it share them.
+            They are read when the dataset is made, for all threads.
             Class indices, a byte a pixel, are held in any case where they fit in a gibibyte.
     """
 
@@ -86,15 +87,17 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
         self._res = (abs(self.frames[0].a), abs(self.frames[0].e))
         self._mean = np.asarray(mean, np.float32)[:, None, None]
         self._std = np.asarray(std, np.float32)[:, None, None]
-        self._lookup = None if codes is None else _lookup(codes)
-        self._local = threading.local()
+        self._lookup = _lookup(codes or ())
+        self._pairs = tuple(item if isinstance(item, Pair) and codes is not None else None for item in self.items)
+        self._local, self._lock = threading.local(), threading.Lock()
         self._labels: dict[int, NDArray[np.uint8]] = {}
         self._keep_labels = sum(region.pixels for region in self.regions) <= _LABEL_BYTES
         self._images: dict[int, tuple[Any, NDArray[np.bool_]]] = {}
         if keep:
             self._images = {item: self._stored(item, region) for item, region in enumerate(self.regions)}
-            for item, region in enumerate(self.regions if self._lookup is not None else ()):
-                self._codes(item, region)
+            for item, pair in enumerate(self._pairs):
+                if pair is not None:
+                    self._indices(item, pair, pair.extent)
         self.index = self._build_index()
 
     def _build_index(self) -> Any:
@@ -156,7 +159,7 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
         """A window of image, valid mask and class indices, mirrored beyond the item's region and unlabelled there."""
         region = self.regions[item]
         # What is read of a file is continued before it becomes floating point.
-        from_file = item not in self._images and region == self.scenes[item].extent and self._lookup is None
+        from_file = item not in self._images and region == self.scenes[item].extent and self._pairs[item] is None
         if from_file or window.intersection(region) == window:
             return self._inside(item, window)
         rows = reflected(window.row - region.row, window.row_stop - region.row, region.height)
@@ -181,22 +184,23 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
         else:
             stored, valid = self._stored(item, window)
         image = _normalised(stored, valid, self.scenes[item], self._mean, self._std)
-        if self._lookup is None or isinstance(self.items[item], Scene):
+        pair = self._pairs[item]
+        if pair is None:
             return image, valid, None
-        indices = self._lookup[self._codes(item, window)]
-        indices[~valid] = 255
+        indices = self._indices(item, pair, window).copy()
+        if not valid.all():
+            indices[~valid] = 255
         return image, valid, indices
 
-    def _codes(self, item: int, window: Window) -> NDArray[np.uint8]:
-        pair = self.items[item]
-        if not isinstance(pair, Pair):
-            return np.full((window.height, window.width), 255, np.uint8)
+    def _indices(self, item: int, pair: Pair, window: Window) -> NDArray[np.uint8]:
+        """Class indices of a window; a view of those of the whole item where these are held."""
         if not self._keep_labels:
-            return read_codes(pair, window)
-        if item not in self._labels:
-            # Once for all patches: polygons are burnt and pictures mapped a single time.
-            self._labels[item] = read_codes(pair, self.regions[item])
-        return self._labels[item][window.within(self.regions[item])]
+            return self._lookup.take(read_codes(pair, window))
+        # Once for all patches: polygons are burnt and pictures mapped a single time.
+        with self._lock:
+            if item not in self._labels:
+                self._labels[item] = self._lookup.take(read_codes(pair, pair.extent))
+        return self._labels[item][window.within(pair.extent)]
 
     def _stored(self, item: int, window: Window) -> tuple[Any, NDArray[np.bool_]]:
         return read_stored(self._dataset(item), self.scenes[item], window)
@@ -213,12 +217,12 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
         return files[item][1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without open files and pixels, so that a worker process that is not forked reads its own."""
-        return {**self.__dict__, "_local": None, "_images": {}, "_labels": {}}
+        """Without open files and pixels, so that another process reads its own."""
+        return {**self.__dict__, "_local": None, "_lock": None, "_images": {}, "_labels": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._local = threading.local()
+        self._local, self._lock = threading.local(), threading.Lock()
 
 
 def _frames(scenes: Sequence[Scene]) -> tuple[Affine, ...]:

@@ -1,48 +1,55 @@
-"""Batches made ready while the network trains: patches read, stacked, changed and weighed.
+"""Batches made ready while the network trains: patches read, changed, stacked and weighed.
 
 What a batch holds follows from the seed, the epoch and the batch's number alone, not from who makes it or when.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import sys
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from geounet.training.boundary_weights import boundary_weights
 from geounet.training.seeds import derived_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
 
     from torch import Generator, Tensor
 
-    Batch = dict[str, Any]
-    Change = Callable[[Tensor, Tensor, Generator, Tensor | None], tuple[Tensor, Tensor]]
+    from geounet.training.augment import Augment
+
+    Batch = dict[str, Tensor]
     Weigh = Callable[[Tensor], Tensor]
     Plan = tuple[tuple[Any, ...], int]
 
 _LOADERS = 8
-"""Processes at most that are started unasked: each holds the pixels that it has read."""
-_FORK = sys.platform == "linux"
+"""Threads at most that are started unasked."""
+_AHEAD = 2
+"""Batches that each thread may be ahead of the network."""
 
 
 class EpochBatches:
-    """From an epoch's number to its batches: the same for the same number and seed, whatever the number of processes.
+    """From an epoch's number to its batches: the same for the same number and seed, whatever the number of threads.
+
+    Threads, since what takes time (reading, changing, stacking) is done in machine code, without Python's lock; a
+    process would have to hand over each batch, which takes longer than to make it.
 
     Args:
-        dataset: queries of the sampler to samples with `image` and `mask`.
+        dataset: queries of the sampler to samples with `image` (bands, H, W) and `mask` (H, W), and `valid` (H, W)
+            where some pixels are not; from several threads at once.
         sampler: queries of an epoch, drawn from `generator` alone.
         generator: the sampler's, set anew for each epoch.
         batch_size: patches a batch; what is left at an epoch's end is not used.
         seed: of the patches and their changes.
-        augment: changes images (N, bands, H, W) and labels (N, H, W) together, with a generator of the batch's own,
-            and with the valid mask (N, H, W) where samples have one.
+        augment: changes images and labels together, with a generator of the batch's own.
         weigh: labels (N, H, W) to the weights (N, H, W) of their pixels, which the batch then holds as `weight`.
-        workers: processes that make batches ready; 0 makes them between two steps of the network.
+        workers: threads that make batches ready; 0 makes them between two steps of the network.
     """
 
     def __init__(
@@ -53,65 +60,85 @@ class EpochBatches:
         *,
         batch_size: int,
         seed: int,
-        augment: Change | None = None,
+        augment: Augment | None = None,
         weigh: Weigh | None = None,
         workers: int = 0,
     ) -> None:
-        self.plans = _Plans(sampler, generator, batch_size, seed)
-        self.loader = DataLoader(
-            _ReadyBatches(dataset, augment, weigh),
-            batch_size=None,
-            sampler=self.plans,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            multiprocessing_context="fork" if workers and _FORK else None,
-            pin_memory=torch.cuda.is_available(),
-            # Its own, since a loader draws a number for its processes that would otherwise come from the global one.
-            generator=torch.Generator(),
-        )
-
-    def __call__(self, epoch: int) -> DataLoader[Any]:
-        """The batches of an epoch, counted from 1."""
-        self.plans.epoch = epoch
-        return self.loader
-
-
-class _Plans(Sampler[Any]):
-    """What each batch of an epoch is to hold: its queries, and the seed of its changes."""
-
-    def __init__(self, sampler: Iterable[Any], generator: Generator, batch_size: int, seed: int) -> None:
         self.sampler, self.generator, self.batch_size, self.seed = sampler, generator, batch_size, seed
-        self.epoch = 1
+        self.ready = _ReadyBatches(dataset, augment, weigh)
+        self.workers = workers
+        self.threads = ThreadPoolExecutor(workers, "geounet-loader") if workers else None
 
-    def __iter__(self) -> Iterator[Plan]:
-        self.generator.manual_seed(derived_seed(self.seed, self.epoch))
-        queries: list[Any] = []
-        number = 0
-        for query in self.sampler:
-            queries.append(query)
-            if len(queries) == self.batch_size:
-                yield tuple(queries), derived_seed(self.seed, self.epoch, number)
-                queries, number = [], number + 1
+    def __call__(self, epoch: int) -> _Epoch:
+        """The batches of an epoch, counted from 1."""
+        return _Epoch(self, epoch)
 
-    def __len__(self) -> int:
+    def plans(self, epoch: int) -> Iterator[Plan]:
+        """What each batch of an epoch is to hold: its queries, and the seed of its changes."""
+        self.generator.manual_seed(derived_seed(self.seed, epoch))
+        queries = iter(self.sampler)
+        for number in range(self.count):
+            yield tuple(islice(queries, self.batch_size)), derived_seed(self.seed, epoch, number)
+
+    @property
+    def count(self) -> int:
+        """Batches an epoch."""
         return len(self.sampler) // self.batch_size  # type: ignore[arg-type]
 
 
-class _ReadyBatches(Dataset[Any]):
+class _Epoch:
+    """The batches of an epoch, made while they are iterated over."""
+
+    def __init__(self, batches: EpochBatches, number: int) -> None:
+        self.batches, self.number = batches, number
+
+    def __len__(self) -> int:
+        return self.batches.count
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches of `image` (N, bands, H, W) float32, `mask` (N, H, W) int64, and `weight` if asked for."""
+        plans, ready, threads = self.batches.plans(self.number), self.batches.ready, self.batches.threads
+        if threads is None:
+            yield from map(ready, plans)
+            return
+        waiting: deque[Future[Batch]] = deque()
+        try:
+            for plan in plans:
+                waiting.append(threads.submit(ready, plan))
+                if len(waiting) > _AHEAD * self.batches.workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            # The loop may stop within an epoch.
+            for future in waiting:
+                future.cancel()
+
+
+class _ReadyBatches:
     """Plans to batches."""
 
-    def __init__(self, dataset: Any, augment: Change | None, weigh: Weigh | None) -> None:
+    def __init__(self, dataset: Any, augment: Augment | None, weigh: Weigh | None) -> None:
         self.dataset, self.augment, self.weigh = dataset, augment, weigh
+        self.pinned = torch.cuda.is_available()
 
-    def __getitem__(self, plan: Plan) -> Batch:
+    def __call__(self, plan: Plan) -> Batch:
         queries, seed = plan
-        batch: Batch = default_collate([self.dataset[query] for query in queries])
+        samples = (self.dataset[query] for query in queries)
+        patches = ((sample["image"], sample["mask"], sample.get("valid")) for sample in samples)
         if self.augment is not None:
-            generator = torch.Generator().manual_seed(seed)
-            batch["image"], batch["mask"] = self.augment(batch["image"], batch["mask"], generator, batch.get("valid"))
+            images, labels = self.augment.changed(patches, len(queries), torch.Generator().manual_seed(seed))
+        else:
+            images, labels = (_stacked(tensors) for tensors in list(zip(*patches, strict=True))[:2])
+        batch = {"image": images, "mask": labels}
         if self.weigh is not None:
-            batch["weight"] = self.weigh(batch["mask"])
-        return batch
+            batch["weight"] = self.weigh(labels)
+        return {name: tensor.pin_memory() for name, tensor in batch.items()} if self.pinned else batch
+
+
+def _stacked(tensors: Iterable[Tensor]) -> Tensor:
+    """In this thread alone: PyTorch would start a team of threads in each of ours."""
+    return torch.from_numpy(np.stack([tensor.numpy() for tensor in tensors]))
 
 
 class GapWeights:
@@ -129,18 +156,15 @@ class GapWeights:
     def __call__(self, labels: Tensor) -> Tensor:
         """Labels (N, H, W) to weights (N, H, W), float32."""
         maps = [boundary_weights(patch.numpy(), self.classes, height=self.height, sigma=self.sigma) for patch in labels]
-        return torch.stack([torch.from_numpy(weights) for weights in maps])
+        return torch.from_numpy(np.stack(maps))
 
 
 def loading_workers(device: torch.device) -> int:
-    """How many processes make batches ready, where nobody says: one for four cores on a CPU, more beside a GPU.
+    """How many threads make batches ready, where nobody says: one for four cores on a CPU, more beside a GPU.
 
-    On fewer cores a process takes from the network more than it saves.
-    None where a process cannot be forked, because what is started anew there imports the user's script again.
+    On fewer cores a thread takes from the network more than it saves.
     """
     from dask.system import cpu_count  # which knows containers' limits
 
     cores = int(cpu_count())
-    if not _FORK or cores == 1 or multiprocessing.current_process().daemon:
-        return 0
     return min(_LOADERS, cores // 4 if device.type == "cpu" else cores - 1)

@@ -1,7 +1,8 @@
 """Patches a second, no network: reading, pairing, augmenting, batching, over a torchgeo loader of the same files.
 
-With augmentation, ours is set beside torchgeo's loader as it is, which augments nothing, and beside the same loader
-followed by kornia's like changes of the whole batch, as torchgeo's data modules do it.
+Torchgeo's loader works in as many processes as ours in threads. It augments nothing, so ours with augmentation is set
+beside it as it is, and beside the same loader followed by kornia's like changes of the whole batch, as torchgeo's data
+modules do it.
 
 python tests/benchmarks/bench_loading.py [--quick]
 """

@@ -167,7 +167,7 @@ def main():
     """Measure in turn, so that the machine's drift meets all; the median of the rounds' ratios counts."""
     parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", default="0,1", help="numbers of loader processes to try")
+    parser.add_argument("--workers", default="0,1", help="numbers of loader threads to try")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--encoder", default="resnet18")
     parser.add_argument("--batch-size", type=int, default=8)
@@ -181,7 +181,9 @@ def main():
         contenders = {"ready": partial(hand_written, recipe, steps), "lightning": partial(by_lightning, recipe, steps)}
         for workers in map(int, given.workers.split(",")):
             one = replace(recipe, loader_workers=workers)
-            contenders[f"{workers} processes"] = partial(from_files, source, Path(folder, "m.safetensors"), one, steps)
+            contenders[f"{workers} loader threads"] = partial(
+                from_files, source, Path(folder, "m.safetensors"), one, steps
+            )
         # What runs first in a process is slower, whatever it is.
         contenders["ready"]()
         found = interleaved(contenders, given.rounds)
@@ -193,7 +195,7 @@ def main():
     rows = [
         Row(f"training, {name} beside it, over the ready batch", ratio, "x", ">= 0.9", f"{seconds[name]:.3f} s a step")
         for name, ratio in ratios.items()
-        if "processes" in name
+        if "threads" in name
     ]
     if "lightning" in ratios:
         rows.append(Row("Lightning's Trainer over the ready batch", ratios["lightning"], "x", "", "no loading"))

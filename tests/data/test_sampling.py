@@ -2,7 +2,9 @@
 
 import logging
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from time import sleep
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +18,8 @@ from torch.utils.data import DataLoader
 from torchgeo.datasets import stack_samples
 from torchgeo.samplers import GridGeoSampler, RandomGeoSampler
 
+from geounet.data import sampling
+from geounet.data.labels import read_codes
 from geounet.data.pairing import pair_labels
 from geounet.data.sampling import HaloGridGeoSampler, RandomPatchGeoSampler, SceneDataset
 from geounet.data.statistics import collect
@@ -177,6 +181,20 @@ def test_a_pickled_dataset_reads_the_same(places):
     before = dataset[query]
     after = pickle.loads(pickle.dumps(dataset))[query]  # noqa: S301 - pickled in this line
     assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_many_threads_read_what_one_reads_and_labels_once(places, monkeypatch):
+    windows = [(item, Window(row, col, 9, 12)) for row in (-4, 3, 11) for col in (-6, 8, 19) for item in (0, 1)] * 4
+    alone = dataset_of(places, "north-up", "south-up")
+    expected = [alone[alone.query(*place)] for place in windows]
+    calls = []
+    monkeypatch.setattr(sampling, "read_codes", lambda *given: calls.append(sleep(0.05)) or read_codes(*given))
+    shared = dataset_of(places, "north-up", "south-up")
+    with ThreadPoolExecutor(8) as threads:
+        samples = list(threads.map(lambda place: shared[shared.query(*place)], windows))
+    for one, other in zip(expected, samples, strict=True):
+        assert all(torch.equal(one[key], other[key]) for key in ("image", "valid", "mask"))
+    assert len(calls) == 2
 
 
 def test_a_place_beyond_all_scenes_is_an_index_error(places):
