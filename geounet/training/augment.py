@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from kornia.geometry.conversions import convert_affinematrix_to_homography
 from kornia.geometry.transform import get_affine_matrix2d
 
 from geounet.errors import ModelError
@@ -114,11 +113,11 @@ class Augment:
         kept = ~(lost & (which == torch.arange(bands)))
         strength = self.noise * (2 * torch.rand(count, generator=generator) - 1)
         seeds = torch.randint(2**32, (count,), generator=generator)
-        back = np.linalg.inv(convert_affinematrix_to_homography(matrices).double().numpy())[:, :2]
+        back = np.linalg.inv(matrices.double().numpy())[:, :2]
         return back, (gain * kept).numpy(), (offset * kept).numpy(), strength.numpy(), seeds.numpy()
 
     def _matrices(self, count: int, size: tuple[int, int], generator: Generator) -> Tensor:
-        """Where each patch's pixels go: (N, 2, 3), in pixels."""
+        """Where each patch's pixels go: (N, 3, 3), in pixels."""
 
         def uniform(low: float, high: float) -> Tensor:
             return low + (high - low) * torch.rand(count, generator=generator)
@@ -129,7 +128,7 @@ class Augment:
         flips = 1 - 2 * torch.randint(2, (count, 2), generator=generator)
         middle = torch.tensor([(size[1] - 1) / 2, (size[0] - 1) / 2]).expand(count, 2)
         matrices: Tensor = get_affine_matrix2d(torch.zeros(count, 2), middle, factors[:, None] * flips, angles)
-        return matrices[:, :2]
+        return matrices
 
 
 def _partly(valid: Tensor | None) -> NDArray[np.bool_]:

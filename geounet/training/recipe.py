@@ -56,7 +56,7 @@ class Recipe:
     augment: Augment | None = field(default_factory=Augment)
     """How patches are flipped, rotated, scaled and changed in their values; None leaves them as they are."""
     loader_workers: int | None = None
-    """Processes that make batches ready; None for a number by device and cores. The result is the same."""
+    """Threads that make batches ready; None for a number by device and cores. The result is the same."""
     device: str = "auto"
     """Where to train."""
     precision: str = "auto"
