@@ -28,8 +28,8 @@ def command(raster, out, tile_size, overwrite, quiet, **steps):
     Class names, colours, nodata and tags are kept; nodata pixels never change. The tile size changes no pixel, and
     memory does not grow with the raster.
     """
-    from geounet.clean import Cleaning
-    from geounet.segment import clean
+    from geounet.components.cleaning import Cleaning
+    from geounet.tasks.clean import clean
 
     summary = clean(
         raster,

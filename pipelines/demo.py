@@ -33,10 +33,10 @@ def command(out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
     """Predict, vectorise, picture and evaluate the sample scene with the sample model, and say where to look."""
     from geounet.metrics.evaluation import evaluate
     from geounet.raster.cog import classes_of
-    from geounet.segment import make_product
+    from geounet.tasks.run import run
 
     with as_file(files("geounet_sample_tiles")) as samples:
-        product = make_product(samples / SCENE, samples / "model.safetensors", out, **given)
+        product = run(samples / SCENE, samples / "model.safetensors", out, **given)
         scores = evaluate(product.classes, samples / LABELS, classes=classes_of(product.classes))
     if quiet:
         return

@@ -14,9 +14,9 @@ from . import options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geounet.assessment import Asked, Assessment, Objects
     from geounet.classes import LandClass
     from geounet.metrics.area_estimation import AreaEstimate
+    from geounet.metrics.assessment import Asked, Assessment, Objects
     from geounet.metrics.objects import ObjectScores
     from geounet.metrics.seams import SeamQuality
 
@@ -128,10 +128,10 @@ def command(
     The comparison happens on the prediction's pixels (the reference's if the prediction is polygons). Nodata on
     either side counts nowhere. Points are taken for a sample, stratified by the mapped classes.
     """
-    from geounet.assessment import assess
     from geounet.metrics.sides import Reading
     from geounet.outputs import atomic, check_output
     from geounet.pages.evaluation import write_page
+    from geounet.tasks.evaluate import evaluate
 
     from .progress import bar
 
@@ -139,7 +139,7 @@ def command(
     for file in (None if to_stdout else json_file, html_file):
         if file:
             check_output(file, overwrite)
-    result = assess(
+    result = evaluate(
         predicted,
         reference,
         _asked(picture=_PICTURE if html_file else 0, **asked),
@@ -158,7 +158,7 @@ def command(
 
 
 def _asked(*, seams: int | None, object_classes: tuple[str, ...], objects: bool, **more: Any) -> Asked:
-    from geounet.assessment import Asked
+    from geounet.tasks.evaluate import Asked
 
     if object_classes and not objects:
         raise click.UsageError("--class is for objects: give --objects as well")

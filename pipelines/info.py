@@ -18,9 +18,9 @@ from . import options
 @options.common
 def command(scene: str, model: Path | None, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - no progress here
     """Describe SCENE: size, bands, CRS, pixel size, nodata, values."""
-    from geounet.describe import describe_scene
+    from geounet.tasks.info import info
 
-    description = describe_scene(scene, model)
+    description = info(scene, model)
     click.echo(json.dumps(description, indent=2) if as_json else _text(description))
 
 

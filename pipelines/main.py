@@ -30,20 +30,8 @@ COMMANDS = {
     "demo": "Run the whole chain on the sample tiles.",
 }
 
-LIBRARIES = {
-    "info": "describe",
-    "stack": "raster.stacking",
-    "tile": "chips",
-    "train": "learn",
-    "predict": "predict",
-    "clean": "segment",
-    "vectorize": "vectorize",
-    "rasterize": "rasterize",
-    "evaluate": "assessment",
-    "run": "segment",
-    "demo": "segment",
-}
-"""The module of geounet that a command is for."""
+LIBRARIES = {"demo": "run", "models": None}
+"""The module of geounet.tasks that a command is for, where it has another name."""
 
 
 class LazyGroup(click.Group):
@@ -58,7 +46,8 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f".{cmd_name}", __package__).command
-        return _loading(command, f"geounet.{LIBRARIES[cmd_name]}") if cmd_name in LIBRARIES else command
+        library = LIBRARIES.get(cmd_name, cmd_name)
+        return _loading(command, f"geounet.tasks.{library}") if library else command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""

@@ -154,12 +154,12 @@ tta = option(
 
 
 def engine(function: Callable[..., Any]) -> Callable[..., Any]:
-    """How a prediction is run: the fields of :class:`geounet.predict.Engine`, handed on as `engine`."""
+    """How a prediction is run: the fields of :class:`geounet.tasks.predict.Engine`, handed on as `engine`."""
     names = ("tile_size", "window_size", "halo", "device", "precision", "runtime", "scheduler", "workers", "tta")
 
     @functools.wraps(function)
     def gathered(**given: Any) -> Any:
-        from geounet.predict import Engine
+        from geounet.tasks.predict import Engine
 
         return function(engine=Engine(**{name: given.pop(name) for name in names}), **given)
 
@@ -196,13 +196,13 @@ fill_holes = _count("--fill-holes", "fill_holes", "Fill holes of up to so many p
 
 
 def cleaning(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The steps of :class:`geounet.clean.Cleaning`, handed on as `steps`; None where none is asked for."""
+    """Steps of :class:`geounet.components.cleaning.Cleaning`, handed on as `steps`; None where none is asked for."""
     counts = ("majority", "open_radius", "close_radius", "sieve", "fill_holes")
     names = (*counts, "sieve_to", "connectivity")
 
     @functools.wraps(function)
     def gathered(**given: Any) -> Any:
-        from geounet.clean import Cleaning
+        from geounet.components.cleaning import Cleaning
 
         chosen = {name: given.pop(name) for name in names}
         return function(steps=Cleaning(**chosen) if any(chosen[name] for name in counts) else None, **given)

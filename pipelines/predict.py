@@ -10,7 +10,7 @@ import click
 from . import options
 
 if TYPE_CHECKING:
-    from geounet.predict import Prediction
+    from geounet.tasks.predict import Prediction
 
 
 @click.command()
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @options.common
 def command(scene: str, model: Path, out: Path, quiet: bool, **given: Any) -> None:
     """Turn SCENE into a raster of classes; the same pixels whatever the tile size or the number of workers."""
-    from geounet.predict import predict
+    from geounet.tasks.predict import predict
 
     from .progress import bar, pixels_asked_for
 

@@ -43,7 +43,7 @@ def command(polygons, like, out, attribute, class_file, background, all_touched,
     where polygons overlap, the last one in the file wins. The tile size changes no pixel.
     """
     from geounet.classes import read_classes
-    from geounet.rasterize import rasterize
+    from geounet.tasks.rasterize import rasterize
 
     from .progress import bar
 

@@ -11,7 +11,7 @@ import click
 from . import options
 
 if TYPE_CHECKING:
-    from geounet.segment import Product
+    from geounet.tasks.run import Product
 
 
 @click.command()
@@ -91,13 +91,13 @@ def _shown(scene: str) -> str:
 def _run(scene: str, folder: Path, quiet: bool, given: dict[str, Any]) -> bool:
     """Whether the scene went well; if not, one sentence says why."""
     from geounet.errors import GeounetError
-    from geounet.segment import make_product
+    from geounet.tasks.run import run
 
     from .progress import bar, pixels_asked_for
 
     try:
         with bar(Path(_shown(scene)).name, quiet, pixels=pixels_asked_for(scene, given["bbox"])) as progress:
-            product = make_product(scene, given["model"], folder, progress=progress, **_without(given, "model"))
+            product = run(scene, given["model"], folder, progress=progress, **_without(given, "model"))
     except GeounetError as error:
         click.echo(f"geounet: {_shown(scene)}: {error}", err=True)
         return False

@@ -40,8 +40,8 @@ def command(
     where they are, and covers the ground that all of them cover.
     """
     from geounet.raster.scene import load_scene
-    from geounet.raster.stac import layers_of, read_item
-    from geounet.raster.stacking import stack_scenes
+    from geounet.sources.stac import layers_of, read_item
+    from geounet.tasks.stack import stack
 
     if out.suffix.lower() != ".vrt":
         raise click.UsageError(f"{out}: a stack is a VRT; give it a name that ends in .vrt")
@@ -50,7 +50,7 @@ def command(
         item = read_item(path)
         names = [str(band) for band in bands or ()]
         layers += layers_of(item, names) if item and names else [load_scene(path, bands)]
-    stack = stack_scenes(layers, out, like=like, resampling=resampling, overwrite=overwrite)
+    made = stack(layers, out, like=like, resampling=resampling, overwrite=overwrite)
     if not quiet:
-        names = ", ".join(stack.band_names)
-        click.echo(f"{out}: {len(stack.bands)} bands ({names}), {stack.height} x {stack.width}", err=True)
+        names = ", ".join(made.band_names)
+        click.echo(f"{out}: {len(made.bands)} bands ({names}), {made.height} x {made.width}", err=True)

@@ -56,15 +56,15 @@ def command(
 
     Where it was interrupted the same command goes on.
     """
-    from geounet.chips import cut_chips
     from geounet.classes import read_classes
     from geounet.data.chip_plan import Split
+    from geounet.tasks.tile import tile
 
     from .progress import bar
 
     classes = read_classes(class_file) if class_file else ()
     with bar("tile", quiet) as progress:
-        records = cut_chips(
+        records = tile(
             scenes,
             out,
             size=tile_size,

@@ -262,8 +262,8 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
     """
     from geounet.classes import read_classes
     from geounet.errors import ModelError
-    from geounet.learn import Recipe, Source, show_samples, train
     from geounet.models.losses import build_loss
+    from geounet.tasks.train import Recipe, Source, show_samples, train
     from geounet.training.loop import Schedule
     from geounet.training.memory import keep_freed_memory
 

@@ -12,7 +12,7 @@ from . import options
 
 def _parse_stats(_ctx, _param, given):
     """`RASTER:mean,std`, or `RASTER` alone; a colon before anything else is part of the path."""
-    from geounet.vectorize import Zonal
+    from geounet.tasks.vectorize import Zonal
 
     zones = []
     for text in given:
@@ -53,7 +53,7 @@ def touching_of(table, boundary_class, field_classes=(), boundary=None, **how):
     """How touching fields of a class table are told apart."""
     from geounet.components.touching import Splitting
     from geounet.formats.fiboa import field_values
-    from geounet.vectorize import Touching
+    from geounet.tasks.vectorize import Touching
 
     (between,) = field_values(table, (boundary_class,)) if boundary_class else (None,)
     fields = field_values(table, field_classes) or frozenset(item.value for item in table) - {0}
@@ -154,7 +154,7 @@ def command(raster, out, connectivity, quiet, **given):
     Polygons follow the pixels' edges exactly and do not depend on the tile size; nodata belongs to none. Areas are
     hectares on the ellipsoid, in any coordinate reference system. Rasters may be larger than memory.
     """
-    from geounet.vectorize import vectorize
+    from geounet.tasks.vectorize import vectorize
 
     field_class = given.pop("field_class")
     if field_class and not (given["fiboa"] or given["split_touching"]):

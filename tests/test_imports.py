@@ -18,9 +18,8 @@ MODULES = {
 # Packages and modules of the top, lowest first: each imports from what stands before it only.
 ORDER = [
     "errors", "grid", "compiling", "classes", "outputs",
-    "raster", "models", "data", "components", "outlines", "formats", "engine", "training", "metrics",
-    "arrays", "describe", "clean", "rasterize", "chips", "predict", "vectorize", "assessment",
-    "pages", "segment", "learn",
+    "raster", "sources", "models", "data", "components", "outlines", "formats", "engine", "training", "metrics",
+    "arrays", "pages", "tasks",
 ]  # fmt: skip
 
 
@@ -92,7 +91,7 @@ def test_the_library_never_prints():
 OPENERS = {
     "raster.scene": "the one module that reads rasters",
     "raster.cog": "writes rasters, and reads back the class table that it wrote",
-    "chips": "writes chips",
+    "tasks.tile": "writes chips",
     "data.geodatasets": "writes what a torchgeo dataset gives",
 }
 
@@ -100,3 +99,10 @@ OPENERS = {
 def test_one_module_reads_rasters():
     openers = {module for module, tree in MODULES.items() if {"rasterio.open", "rioxarray.open_rasterio"} & calls(tree)}
     assert openers == set(OPENERS)
+
+
+def test_each_task_has_one_verb_and_the_package_hands_it_out():
+    """`geounet.predict` is `geounet.tasks.predict.predict`, and so for each."""
+    tasks = {module.removeprefix("tasks.") for module in MODULES if module.startswith("tasks.")}
+    assert tasks <= set(geounet.__all__)
+    assert [name for name in tasks if getattr(geounet, name).__module__ != f"geounet.tasks.{name}"] == []

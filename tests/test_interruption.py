@@ -12,7 +12,7 @@ import rasterio
 from affine import Affine
 from untrained import make_model
 
-from geounet.predict import Engine, predict
+from geounet.tasks.predict import Engine, predict
 
 ENGINE = {"tile_size": 32, "window_size": 80}
 

@@ -19,7 +19,7 @@ from untrained import CLASSES, far_sighted, make_model, network_of, undecided
 from geounet.engine.devices import faster_precision, pick_device
 from geounet.errors import OutputError
 from geounet.models.model_file import save_model
-from geounet.predict import Engine, predict
+from geounet.tasks.predict import Engine, predict
 
 VALUES = np.array([item.value for item in CLASSES])
 TYPES = ["uint8", "float16"]

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from geounet.clean import clean_tiles
+from geounet.components.cleaning import clean_tiles
 from geounet.grid import Window
 
 WHOLE = 1000

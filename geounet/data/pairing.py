@@ -19,7 +19,7 @@ from geounet.errors import LabelError
 from geounet.raster.placement import bounds_of, outline_of, overlapping
 from geounet.raster.remote import is_remote
 from geounet.raster.scene import Scene, acquired, load_scene, palette_of, same_grid
-from geounet.raster.stac import label_of, read_item, scene_of
+from geounet.sources.stac import label_of, read_item, scene_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

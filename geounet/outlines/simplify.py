@@ -71,7 +71,7 @@ def simplify(
     meet.
 
     Args:
-        frame: all polygons of a raster, or some, as :func:`geounet.vectorize.polygon_frame` makes them: outlines
+        frame: all polygons of a raster, or some, as :func:`geounet.tasks.vectorize.polygon_frame` makes them: outlines
             follow the edges of pixels.
         transform: the raster's, from (column, row) to coordinates.
         height: the raster's rows.

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from geounet.assessment import Assessment
     from geounet.classes import LandClass
     from geounet.metrics.area_estimation import Estimates
+    from geounet.metrics.assessment import Assessment
     from geounet.metrics.evaluation import Picture
     from geounet.metrics.objects import ObjectScores
 

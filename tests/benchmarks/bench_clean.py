@@ -18,7 +18,7 @@ import rasterio.features
 from common import Row, arguments, interleaved, report, run_command
 from scipy import ndimage
 
-from geounet.clean import Cleaning, clean_tiles
+from geounet.components.cleaning import Cleaning, clean_tiles
 from geounet.data.burning import burn, outlines
 from geounet.grid import Grid, Window
 

@@ -63,7 +63,7 @@ def draw(folder, side, name):
 
 def ours(classes, confidence, out):
     """Seconds and polygons, from file to file."""
-    from geounet.vectorize import vectorize
+    from geounet.tasks.vectorize import vectorize
 
     start = time.perf_counter()
     summary = vectorize(classes, out, confidence=confidence, overwrite=True)

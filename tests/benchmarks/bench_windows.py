@@ -18,7 +18,7 @@ import rasterio
 from common import Row, arguments, draw_model, draw_scene, report
 
 from geounet.classes import NODATA
-from geounet.predict import Engine, predict
+from geounet.tasks.predict import Engine, predict
 
 if TYPE_CHECKING:
     import numpy as np

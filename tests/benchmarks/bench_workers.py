@@ -24,7 +24,7 @@ import psutil
 from common import COMMAND, Row, arguments, draw_model, draw_scene, interleaved, report, run_command
 from distributed import Client
 
-from geounet.predict import Engine, predict
+from geounet.tasks.predict import Engine, predict
 
 if TYPE_CHECKING:
     import argparse

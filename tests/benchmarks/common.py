@@ -310,7 +310,7 @@ def last_line(text: str) -> str:
 
 
 def _predict_here(path: str, model: str, out: str, engine: dict[str, Any], confidence: str | None) -> dict[str, Any]:
-    from geounet.predict import Engine, predict
+    from geounet.tasks.predict import Engine, predict
 
     stamps: list[float] = []
     start = time.perf_counter()

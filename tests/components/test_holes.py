@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from tiled import HOLES, HOSTILE, clean_in_tiles, patches, rasters
 
-from geounet.clean import Cleaning, fill_holes
+from geounet.components.cleaning import Cleaning, fill_holes
 
 
 def filled(classes, size):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from tiled import HOSTILE, WHOLE, clean_in_tiles, enlarge, patches, rasters
 
-from geounet.clean import Cleaning, sieve
+from geounet.components.cleaning import Cleaning, sieve
 from geounet.components.sieve import Sieve
 from geounet.grid import Window
 

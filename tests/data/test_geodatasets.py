@@ -10,9 +10,9 @@ from torchgeo.datasets import RasterDataset
 from geounet.data.geodatasets import DatasetSource
 from geounet.data.labels import read_codes
 from geounet.errors import SceneError
-from geounet.learn import Recipe, train
 from geounet.models.model_file import read_card
 from geounet.raster.scene import opened, read
+from geounet.tasks.train import Recipe, train
 from geounet.training.loop import Schedule
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)

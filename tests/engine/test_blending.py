@@ -15,7 +15,7 @@ from untrained import far_sighted, make_model, network_of, undecided
 from geounet.engine.blending import blend, blended_block_shape, blended_blocks, reach_of, weights_along
 from geounet.grid import Grid, Window
 from geounet.models.model_file import load_model, save_model
-from geounet.predict import Engine, predict
+from geounet.tasks.predict import Engine, predict
 
 CLASSES = 2
 HOW = {"halo": 16, "window_size": 64}

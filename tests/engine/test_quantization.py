@@ -14,7 +14,7 @@ from untrained import make_model
 
 from geounet.engine.quantization import check_quantization
 from geounet.errors import ModelError
-from geounet.predict import Engine, predict
+from geounet.tasks.predict import Engine, predict
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="NNCF is not installed")
 
@@ -117,7 +117,7 @@ def test_a_signal_afterwards_finds_its_handler(tmp_path, scene, model):
     code = """if True:
         import signal, sys
         from pathlib import Path
-        from geounet.predict import Engine, predict
+        from geounet.tasks.predict import Engine, predict
         for precision in ("int8", "int8", "int8", "fp32"):
             engine = Engine(precision=precision, runtime="openvino", window_size=200)
             predict(*map(Path, sys.argv[1:]), engine=engine, overwrite=True)

@@ -19,8 +19,8 @@ from geounet.grid import Grid, Window, round_up
 from geounet.models.encoders import Architecture
 from geounet.models.model_file import save_model
 from geounet.models.receptive_field import probe_receptive_field
-from geounet.predict import Engine, predict, request_of
 from geounet.raster.scene import load_scene
+from geounet.tasks.predict import Engine, predict, request_of
 
 BANDS, MEAN, STD = 2, 100.0, 40.0
 NETWORK = undecided(far_sighted(network_of(Architecture(BANDS, len(CLASSES), depth=2, width=4))))

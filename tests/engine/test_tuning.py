@@ -16,8 +16,8 @@ from geounet.engine import probe, tuning
 from geounet.engine.devices import faster_precision
 from geounet.engine.tuning import tune
 from geounet.models.model_file import load_model, save_model
-from geounet.predict import Engine, predict
 from geounet.raster.scene import load_scene
+from geounet.tasks.predict import Engine, predict
 
 CPU = torch.device("cpu")
 OPEN = {"window_size": None, "halo": None, "runtime": "auto", "precision": "auto"}

@@ -24,7 +24,7 @@ from geounet.outlines.arcs import cut, join
 from geounet.outlines.bends import PARTS, cut_stairs
 from geounet.outlines.measures import measure
 from geounet.outlines.simplify import _LARGEST_CHANGE, _lattice, simplify
-from geounet.vectorize import polygon_frame
+from geounet.tasks.vectorize import polygon_frame
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
 SOUTH_UP = Affine(10, 0, 480_000, 0, 10, 5_430_000)

@@ -11,10 +11,11 @@ from browser import BROWSER, console, parsed
 from PIL import Image
 from shapely.geometry import Point
 
-from geounet.assessment import Asked, assess
 from geounet.classes import LandClass
+from geounet.metrics.assessment import Asked
 from geounet.metrics.sides import Reading
 from geounet.pages.evaluation import page, write_page
+from geounet.tasks.evaluate import evaluate
 
 CLASSES = (
     LandClass(1, "water & <ice>", "#2b7bba"),
@@ -37,7 +38,7 @@ def sides(tmp_path, write_scene):
 def full(sides):
     """Everything that can be asked for."""
     asked = Asked(areas=True, objects=True, seams=16, picture=1000)
-    return assess(*sides, asked, reading=Reading(CLASSES), command="geounet evaluate 'a b' <c>")
+    return evaluate(*sides, asked, reading=Reading(CLASSES), command="geounet evaluate 'a b' <c>")
 
 
 def test_the_page_stands_alone_and_runs_nothing(full):
@@ -89,7 +90,7 @@ def test_a_page_of_points_has_no_pictures_and_says_what_was_left_out(tmp_path, s
     shapes = [Point(480_005 + 10 * col, 5_430_000 - 155) for col in (2, 30, 31, 85)]
     frame = geopandas.GeoDataFrame({"class": [1, 2, 2, 1]}, geometry=shapes, crs="EPSG:32633")
     frame.to_file(tmp_path / "r.geojson")
-    text = page(assess(sides[0], tmp_path / "r.geojson", Asked(picture=100), reading=Reading(CLASSES)))
+    text = page(evaluate(sides[0], tmp_path / "r.geojson", Asked(picture=100), reading=Reading(CLASSES)))
     assert parsed(text)
     assert "<img" not in text
     assert "1 points were left out" in text

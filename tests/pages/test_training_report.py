@@ -15,9 +15,9 @@ from geounet_pipelines.main import cli
 from PIL import Image
 
 from geounet.errors import ModelError, OutputError
-from geounet.learn import Recipe, Source, show_samples, train
 from geounet.models.model_file import read_card
 from geounet.pages.review import heard_warnings
+from geounet.tasks.train import Recipe, Source, show_samples, train
 from geounet.training.augment import Augment
 from geounet.training.loop import Schedule
 
@@ -115,7 +115,9 @@ def test_the_report_lies_beside_the_model_unless_told_otherwise(tmp_path, args, 
 @pytest.mark.usefixtures("source")
 def test_amounts_of_augmentation_reach_the_patches_and_bad_ones_are_named(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("geounet.learn.show_samples", lambda *_args, recipe, **_: seen.append(recipe.augment) or 1)
+    monkeypatch.setattr(
+        "geounet.tasks.train.show_samples", lambda *_args, recipe, **_: seen.append(recipe.augment) or 1
+    )
     run(tmp_path, "--show-samples", tmp_path / "s.png", "--rotate", 10, "--scale", "0.9,1.2", "--band-drop", 0.3,
         "--noise", 0.2, "--jitter", 0)  # fmt: skip
     run(tmp_path, "--show-samples", tmp_path / "s.png", "--no-augment")

@@ -20,13 +20,13 @@ from range_server import Fault, serve
 from rasterio.shutil import copy
 from untrained import make_model
 
-from geounet.describe import describe_scene
 from geounet.errors import OutputError, SceneError, UnreachableError
 from geounet.grid import Window
-from geounet.predict import Engine, predict
 from geounet.raster.identity import identity_of
 from geounet.raster.remote import SETTINGS, Answer, is_remote, over_network, public_name, public_text, url_of
 from geounet.raster.scene import load_scene, opened, read, read_stored
+from geounet.tasks.info import info
+from geounet.tasks.predict import Engine, predict
 
 LEFT, TOP = 399960, 4900020
 AREA = Window(-5, 90, 150, 130)
@@ -189,7 +189,7 @@ def test_info_describes_a_url(server, files):
     url = server.url("small.tif") + "?" + SIGNATURE
     found = CliRunner().invoke(cli, ["info", url, "--json"])
     assert found.exit_code == 0, found.output
-    expected = describe_scene(files / "small.tif") | {"path": server.url("small.tif")}
+    expected = info(files / "small.tif") | {"path": server.url("small.tif")}
     assert json.loads(found.stdout) == expected
 
 

@@ -8,28 +8,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geounet.classes import NODATA
-from geounet.clean import Cleaning, clean_tiles
 from geounet.errors import OutputError
 from geounet.formats.vector_io import read_vectors
 from geounet.models.model_file import fingerprint, read_card
 from geounet.outputs import atomic, check_output
 from geounet.pages.pictures import preview
-from geounet.predict import predict, request_of
-from geounet.raster.class_raster import class_reader, load_class_raster, profile_of, to_stored
-from geounet.raster.cog import tags_of, write_cog
+from geounet.raster.cog import tags_of
 from geounet.raster.remote import public_name
-from geounet.vectorize import vectorize
+from geounet.tasks.clean import clean
+from geounet.tasks.predict import predict, request_of
+from geounet.tasks.vectorize import vectorize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from geounet.grid import Window
-    from geounet.predict import Engine
-    from geounet.vectorize import Touching
+    from geounet.components.cleaning import Cleaning
+    from geounet.tasks.predict import Engine
+    from geounet.tasks.vectorize import Touching
 
     Progress = Callable[[int, int], None]
 
@@ -58,7 +53,7 @@ class Product:
     """Hectares they cover; NaN without a CRS."""
 
 
-def make_product(
+def run(
     scene: str | Path,
     model: Path,
     folder: Path,
@@ -86,8 +81,8 @@ def make_product(
         bbox: minimum x, minimum y, maximum x, maximum y in the scene's CRS.
         vector_format: ending of the polygon file.
         min_area: polygons of fewer hectares are left out.
-        simplification: see :func:`geounet.vectorize.vectorize`.
-        smooth: see :func:`geounet.vectorize.vectorize`.
+        simplification: see :func:`geounet.tasks.vectorize.vectorize`.
+        smooth: see :func:`geounet.tasks.vectorize.vectorize`.
         touching: how fields of one class that touch are told apart; None: they are not.
         steps: how to clean the class raster; None leaves it as predicted.
         engine: how the prediction runs.
@@ -163,47 +158,3 @@ def _plain(product: Product, model: Path) -> dict[str, Any]:
     values = {name: value.name if isinstance(value, Path) else value for name, value in asdict(product).items()}
     area = None if math.isnan(product.area_ha) else round(product.area_ha, 6)
     return {**values, "area_ha": area, "model": model.name, "model_sha256": fingerprint(model)}
-
-
-@dataclass(frozen=True, slots=True)
-class CleanSummary:
-    """What came of cleaning a raster."""
-
-    changed: int
-    """Pixels that have another class now."""
-    valid: int
-    """Pixels that have a class."""
-
-
-def clean(
-    raster: Path,
-    out: Path,
-    steps: Cleaning,
-    *,
-    tile_size: int = 2048,
-    overwrite: bool = False,
-) -> CleanSummary:
-    """Write a cleaned copy of a class raster, with its class table, colours, nodata and tags.
-
-    The result is the same whatever the tile size.
-
-    Raises:
-        SceneError: the raster cannot be read.
-        LabelError: it holds values that are no classes.
-        OutputError: `out` exists or cannot be written.
-    """
-    check_output(out, overwrite)
-    scene = load_class_raster(raster)
-    changed = valid = 0
-    with class_reader(scene) as read:
-
-        def counted() -> Iterator[tuple[Window, NDArray[np.uint8]]]:
-            nonlocal changed, valid
-            for window, classes in clean_tiles(read, scene.extent, steps, tile_size, out.parent):
-                before = read(window)
-                changed += int((classes != before).sum())
-                valid += int((before != NODATA).sum())
-                yield window, to_stored(classes, scene)[None]
-
-        write_cog(out, profile_of(scene), counted())
-    return CleanSummary(changed, valid)

@@ -11,7 +11,7 @@ from geounet.data.labels import read_codes
 from geounet.data.pairing import pair_labels
 from geounet.errors import SceneError, UnreachableError
 from geounet.raster.scene import opened, read
-from geounet.raster.stac import read_item, scene_of
+from geounet.sources.stac import read_item, scene_of
 
 FINE = Affine(10, 0, 480_000, 0, -10, 5_430_000)
 COARSE = Affine(20, 0, 480_000, 0, -20, 5_430_000)

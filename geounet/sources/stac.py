@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 from geounet.errors import SceneError
 from geounet.raster.remote import fetch_text, is_remote, public_name
 from geounet.raster.scene import Scene, load_scene
-from geounet.raster.stacking import stack_text
+from geounet.sources.stacking import stack_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from geounet.errors import LabelError, SceneError
 from geounet.outlines.measures import measure
-from geounet.vectorize import Zonal, polygon_frame, vectorize
+from geounet.tasks.vectorize import Zonal, polygon_frame, vectorize
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
 SOUTH_UP = Affine(10, 0, 480_000, 0, 10, 5_430_000)
@@ -168,7 +168,7 @@ def test_unknown_statistics_are_refused(tmp_path):
 
 
 def test_ids_go_on_from_band_to_band_and_count_what_is_kept(raster, monkeypatch):
-    monkeypatch.setattr("geounet.vectorize.BAND", 4)
+    monkeypatch.setattr("geounet.tasks.vectorize.BAND", 4)
     classes = (np.indices((21, 5)).sum(axis=0) % 2).astype(np.uint8)
     classes[::4] = 7
     whole = polygon_frame(raster(classes), tile_size=3)
@@ -314,7 +314,7 @@ def test_crops_of_kansas_burn_back_to_every_pixel(data):
 @pytest.mark.parametrize("connectivity", [4, 8])
 @pytest.mark.parametrize("name", ["kansas_crops/2021_30m_cdls.tif", "austria_two_dates/mask.tif"])
 def test_real_rasters_do_not_show_their_tiles(data, name, connectivity, monkeypatch):
-    monkeypatch.setattr("geounet.vectorize.BAND", 128)
+    monkeypatch.setattr("geounet.tasks.vectorize.BAND", 128)
     path = data / name
     with rasterio.open(path) as file:
         classes, transform, nodata = file.read(1), file.transform, file.nodata

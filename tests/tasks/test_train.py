@@ -16,10 +16,10 @@ from safetensors import safe_open
 
 from geounet.classes import LandClass
 from geounet.errors import LabelError, ModelError, OutputError, SceneError
-from geounet.learn import Recipe, Source, train
 from geounet.models.losses import cross_entropy
 from geounet.models.model_file import load_model, read_card
-from geounet.predict import predict
+from geounet.tasks.predict import predict
+from geounet.tasks.train import Recipe, Source, train
 from geounet.training.augment import Augment
 from geounet.training.loop import EpochResult, Schedule, Training, class_iou, confusion, validate
 from geounet.training.state import state_path

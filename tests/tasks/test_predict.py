@@ -23,8 +23,8 @@ from geounet.grid import Grid, Window, round_up
 from geounet.models.encoders import Architecture
 from geounet.models.model_file import load_model
 from geounet.models.receptive_field import probe_receptive_field
-from geounet.predict import Engine, predict
 from geounet.raster.scene import load_scene
+from geounet.tasks.predict import Engine, predict
 
 BANDS, MEAN, STD = 2, 100.0, 40.0
 

@@ -15,15 +15,15 @@ import numpy as np
 
 from geounet.errors import SceneError
 from geounet.grid import Window
-from geounet.outputs import atomic, check_output
 from geounet.raster.placement import transform_of
 from geounet.raster.remote import is_remote
-from geounet.raster.scene import Scene, load_scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from affine import Affine
+
+    from geounet.raster.scene import Scene
 
 RESAMPLING = ("nearest", "bilinear", "cubic")
 """What gives the same pixels whatever the window; GDAL's average does not."""
@@ -43,38 +43,6 @@ class Layer:
     """Which of the scene's bands, from 0."""
     name: str
     """Its name in the stack."""
-
-
-def stack_scenes(
-    scenes: Sequence[Scene],
-    out: Path,
-    *,
-    like: str | Path | None = None,
-    resampling: str = "nearest",
-    overwrite: bool = False,
-) -> Scene:
-    """Write a VRT whose bands are those of all scenes, in their order, on one grid.
-
-    Args:
-        scenes: rasters of one CRS, each with the bands that are wanted of it.
-        out: the VRT.
-        like: the raster whose grid the stack gets; by default the one with the smallest pixels.
-        resampling: `nearest`, `bilinear` or `cubic`, for scenes on other grids.
-        overwrite: whether an existing file is replaced.
-
-    Returns:
-        The stack, as large as the ground that all scenes cover.
-
-    Raises:
-        SceneError: the scenes have different CRSs or share no ground, or `like` cannot be opened.
-        OutputError: `out` exists or cannot be written.
-    """
-    check_output(out, overwrite)
-    reference = load_scene(like) if like else min(scenes, key=lambda scene: abs(scene.transform.determinant))
-    text = stack_text(scenes, reference, resampling, title=out.name)
-    with atomic(out) as staged:
-        staged.write_text(text, encoding="utf-8")
-    return load_scene(out)
 
 
 def stack_text(scenes: Sequence[Scene], reference: Scene, resampling: str, title: str) -> str:

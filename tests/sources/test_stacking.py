@@ -8,7 +8,8 @@ from affine import Affine
 from geounet.errors import SceneError
 from geounet.grid import Window
 from geounet.raster.scene import load_scene, opened, read
-from geounet.raster.stacking import RESAMPLING, stack_scenes
+from geounet.sources.stacking import RESAMPLING
+from geounet.tasks import stack as verb
 
 FINE = Affine(10, 0, 480_000, 0, -10, 5_430_000)
 COARSE = Affine(20, 0, 479_960, 0, -20, 5_430_040)
@@ -28,7 +29,7 @@ def files(tmp_path, write_scene):
 
 
 def stack(paths, out, **given):
-    return stack_scenes([load_scene(path) for path in paths], out, **given)
+    return verb.stack([load_scene(path) for path in paths], out, **given)
 
 
 def pixels(scene, window=None):

@@ -16,7 +16,7 @@ from geounet.classes import LandClass
 from geounet.errors import LabelError, OutputError
 from geounet.grid import Window
 from geounet.raster.cog import RasterProfile, classes_of, write_cog
-from geounet.rasterize import rasterize
+from geounet.tasks.rasterize import rasterize
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
 HEIGHT, WIDTH = 30, 50

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tiled import HOLES, HOSTILE, WHOLE, clean_in_tiles, patches, rasters, reader
 
 from geounet.classes import LandClass
-from geounet.clean import Cleaning, clean_tiles, fill_holes, sieve
+from geounet.components.cleaning import Cleaning, clean_tiles, fill_holes, sieve
 from geounet.components.morphology import close_classes, majority, open_classes
 from geounet.errors import LabelError, OutputError
 from geounet.grid import Window
 from geounet.raster.cog import RasterProfile, classes_of, write_cog
-from geounet.segment import clean
+from geounet.tasks.clean import clean
 
 radii = st.integers(0, 3)
 counts = st.integers(0, 6)

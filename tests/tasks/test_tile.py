@@ -16,12 +16,12 @@ from rasterio.enums import ColorInterp
 from torchgeo.datasets import RasterDataset
 from torchgeo.samplers import GridGeoSampler
 
-from geounet.chips import cut_chips
 from geounet.classes import LandClass
 from geounet.data.chip_plan import Area, Split, areas_of, plan_rows
 from geounet.errors import OutputError, SceneError
 from geounet.grid import Window
 from geounet.raster.scene import load_scene
+from geounet.tasks.tile import tile
 
 CLASSES = (LandClass(1, "built up & paved", "#d62728"), LandClass(7, "water", "#1f77b4"))
 
@@ -37,7 +37,7 @@ def pair(tmp_path, write_scene):
 
 
 def cut(pair, folder, **how):
-    return cut_chips([pair[0]], folder, labels=[pair[1]], **{"size": 32, "classes": CLASSES, **how})
+    return tile([pair[0]], folder, labels=[pair[1]], **{"size": 32, "classes": CLASSES, **how})
 
 
 def read(path):
@@ -97,7 +97,7 @@ def test_parts_share_no_ground_whatever_the_overlap(pair, tmp_path, write_scene)
     """Nor do they with another date of the same ground; all parts are there, near to what was asked for."""
     other = write_scene(tmp_path / "other_20210101.tif", read(pair[0])[:, ::-1], nodata=0)
     label = write_scene(tmp_path / "other_20210101_labels.tif", read(pair[1]), nodata=255)
-    records = cut_chips(
+    records = tile(
         [pair[0], other], tmp_path / "c", labels=[pair[1], label], classes=CLASSES, size=16, overlap=6,
         split=Split(0.25, 0.2, seed=3),
     )  # fmt: skip
@@ -163,7 +163,7 @@ def test_the_catalogue_is_valid_stac_and_leads_to_every_file(pair, tmp_path, val
 def test_chips_without_a_place_are_catalogued_without_one(tmp_path, write_scene, valid):
     """Pictures have no CRS: no geometry, the index in pixel coordinates, and a time that no picture is outside of."""
     scene = write_scene(tmp_path / "p.png", np.ones((3, 20, 30), np.uint8), crs=None, transform=None, driver="PNG")
-    records = cut_chips([scene], tmp_path / "c", size=16)
+    records = tile([scene], tmp_path / "c", size=16)
     for record in records:
         item = valid(tmp_path / "c" / record.item)
         assert item["geometry"] is None
@@ -180,11 +180,11 @@ def test_a_fourth_band_of_bytes_is_data_not_alpha(tmp_path, write_scene):
     stack = np.random.default_rng(0).integers(1, 255, (4, 20, 20)).astype(np.uint8)
     names = ("red", "green", "blue", "nir")
     scene = write_scene(tmp_path / "s.tif", stack, descriptions=names, photometric="MINISBLACK", alpha="UNSPECIFIED")
-    (record,) = cut_chips([scene], tmp_path / "c", size=20)
+    (record,) = tile([scene], tmp_path / "c", size=20)
     chip = load_scene(tmp_path / "c" / record.image)
     assert (chip.band_names, chip.alpha) == (names, None)
     three = write_scene(tmp_path / "t.tif", stack[:3])
-    (record,) = cut_chips([three], tmp_path / "d", size=20)
+    (record,) = tile([three], tmp_path / "d", size=20)
     with rasterio.open(tmp_path / "d" / record.image) as file:
         assert file.colorinterp == (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
@@ -193,7 +193,7 @@ def test_scenes_of_several_crss_are_indexed_in_degrees(tmp_path, write_scene):
     scenes = [
         write_scene(tmp_path / f"{zone}.tif", np.ones((8, 8), np.uint8), crs=f"EPSG:326{zone}") for zone in (32, 33)
     ]
-    cut_chips(scenes, tmp_path / "c", size=8)
+    tile(scenes, tmp_path / "c", size=8)
     index = geopandas.read_parquet(tmp_path / "c" / "index.parquet")
     assert index.crs.to_epsg() == 4326
     assert (index.total_bounds[2] - index.total_bounds[0]) == pytest.approx(6, abs=0.01)
@@ -239,7 +239,7 @@ def test_overwriting_leaves_no_chip_of_before_and_touches_nobodys_files(pair, tm
     monkeypatch.chdir(tmp_path)
     for folder in (tmp_path / "c", Path("c")):
         with pytest.raises(OutputError, match="holds what is to be cut"):
-            cut_chips([tmp_path / "c" / records[0].image], folder, size=9, overwrite=True)
+            tile([tmp_path / "c" / records[0].image], folder, size=9, overwrite=True)
     assert (tmp_path / "c" / records[0].image).exists()
 
 

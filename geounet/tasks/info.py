@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SAMPLE = 512
 
 
-def describe_scene(path: str | Path, model: Path | None = None) -> dict[str, Any]:
+def info(path: str | Path, model: Path | None = None) -> dict[str, Any]:
     """A scene's size, bands, georeference, nodata and values (on a sample of at most 512 x 512 pixels), as JSON.
 
     With a model, `fits` says whether it can be applied, and `reason` why not.

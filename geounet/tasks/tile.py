@@ -148,7 +148,7 @@ def _created(path: Path, scene: Scene, window: Window, array: NDArray[Any], **ho
         yield file
 
 
-def cut_chips(
+def tile(
     scenes: Sequence[Path],
     folder: Path,
     *,

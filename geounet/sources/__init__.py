@@ -1,0 +1,1 @@
+"""Ways to name scenes: several rasters as one, STAC items."""
