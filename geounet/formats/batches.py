@@ -128,7 +128,9 @@ def to_columns(frame: Any, schema: pa.Schema) -> list[pa.Array]:
 
 def _to_array(values: Any, column: pa.Field) -> pa.Array:
     try:
-        array = pa.Array.from_pandas(values)
+        array = pa.array(values, from_pandas=True)
+        # pandas keeps texts in Arrow's chunks, several where frames were joined.
+        array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
         array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
         array = array.cast(column.type)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:

@@ -17,9 +17,10 @@ from geounet.outlines.arcs import Arcs, Chains, cut, join
 from geounet.outlines.bends import PARTS, arc_areas, cut_stairs, thin
 from geounet.outlines.ellipsoid import ellipsoid_of, to_radians, unit_of
 from geounet.outlines.measures import measure
+from geounet.outlines.shapes import Shape, coordinates, put_together, take_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     import geopandas as gpd
     from affine import Affine
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     Points = NDArray[np.int32]
     Geometry = NDArray[Any]
 
-_CHUNK = 20_000
-"""Polygons taken apart or put together at once; it bounds the memory."""
-_OFF_LATTICE = 1e-3
-"""Pixels that a vertex may lie beside the corner of pixels that it is."""
 _LARGEST_CHANGE = 0.25
 """Share of its pixels that a polygon may gain or lose."""
 _NET = 64
@@ -58,10 +55,55 @@ class Simplification:
     largest_change: float
     """Of the polygon whose area changed most: the change, as a share of its area."""
 
+    def __add__(self, other: Simplification) -> Simplification:
+        """Of both together."""
+        return Simplification(
+            polygons=self.polygons + other.polygons,
+            vertices_before=self.vertices_before + other.vertices_before,
+            vertices_after=self.vertices_after + other.vertices_after,
+            area_before=self.area_before + other.area_before,
+            area_after=self.area_after + other.area_after,
+            largest_change=max(self.largest_change, other.largest_change),
+        )
+
+
+NOTHING = Simplification(0, 0, 0, 0.0, 0.0, 0.0)
+"""Of no polygon."""
+
 
 def simplify(
     frame: gpd.GeoDataFrame, transform: Affine, height: int, width: int, *, tolerance: float = 0.0, smooth: bool = False
 ) -> tuple[gpd.GeoDataFrame, Simplification]:
+    """The polygons of a raster, simplified together: :func:`simplify_batches` of one batch.
+
+    Args:
+        frame: all polygons of a raster, or some, as :func:`geounet.tasks.vectorize.polygon_frame` makes them: outlines
+            follow the edges of pixels.
+        transform: see :func:`simplify_batches`.
+        height: see :func:`simplify_batches`.
+        width: see :func:`simplify_batches`.
+        tolerance: see :func:`simplify_batches`.
+        smooth: see :func:`simplify_batches`.
+
+    Returns:
+        The same rows and columns with other geometries, `area_ha` and `perimeter_m` measured anew; and what changed.
+
+    Raises:
+        ValueError: the tolerance is negative, or a vertex of the frame is no corner of the raster's pixels.
+    """
+    ((out, change),) = simplify_batches([frame], transform, height, width, tolerance=tolerance, smooth=smooth)
+    return out, change
+
+
+def simplify_batches(
+    batches: Iterable[gpd.GeoDataFrame],
+    transform: Affine,
+    height: int,
+    width: int,
+    *,
+    tolerance: float = 0.0,
+    smooth: bool = False,
+) -> Iterator[tuple[gpd.GeoDataFrame, Simplification]]:
     """Simplify the polygons of a raster together, shared edges once.
 
     Points where three or more outlines meet stay, and so does the raster's own outline; edges along nodata within the
@@ -70,9 +112,11 @@ def simplify(
     vertices in common, to the last bit; to that end a polygon gets vertices on its straight sides where neighbours
     meet.
 
+    All batches are read before the first comes back. Meanwhile of a polygon its attributes are held, and the vertices
+    of its outline as two whole numbers of 32 bits each; polygons themselves only of one batch at a time.
+
     Args:
-        frame: all polygons of a raster, or some, as :func:`geounet.tasks.vectorize.polygon_frame` makes them: outlines
-            follow the edges of pixels.
+        batches: the polygons of a raster in any division, in frames of one CRS as of :func:`simplify`.
         transform: the raster's, from (column, row) to coordinates.
         height: the raster's rows.
         width: the raster's columns.
@@ -81,38 +125,82 @@ def simplify(
         smooth: cut the corners of the pixels' stairs first, through the middles of their steps; that moves nothing
             farther than half a pixel's width or height (whichever is more), to which the tolerance then comes on top.
 
-    Returns:
-        The same rows and columns with other geometries, `area_ha` and `perimeter_m` measured anew; and what changed.
+    Yields:
+        Of each batch the same rows and columns with other geometries, `area_ha` and `perimeter_m` measured anew; and
+        what changed in it.
 
     Raises:
-        ValueError: the tolerance is negative, or a vertex of the frame is no corner of the raster's pixels.
+        ValueError: the tolerance is negative, or a vertex is no corner of the raster's pixels.
     """
     if not tolerance >= 0:
         raise ValueError(f"the tolerance is {tolerance} m: it must not be negative")
-    before = frame.geometry.to_numpy()
-    shape = _take_apart(before, transform)
-    count = shape.vertices.shape[0]
+    tables: list[_Table] = []
+    shape = take_apart(_put_aside(batches, tables), transform)
     arcs, chains = cut(shape.vertices, shape.rings, height, width)
-    forms = _forms(arcs, transform, frame.crs, (height, width))
+    forms = _forms(arcs, transform, tables[0].crs if tables else None, (height, width))
     changed = _bend(arcs, _beside(arcs, chains, shape), forms, (height, width), tolerance, smooth)
-    vertices, rings = join(changed, chains)
-    geometry = _put_together(_Shape(vertices, rings, shape.parts, shape.polygons), transform)
-    return _result(frame, geometry, (count, vertices.shape[0]), abs(transform.determinant))
+    before = _vertices(shape)
+    bent = Shape(*join(changed, chains), shape.parts, shape.polygons)
+    after = _vertices(bent)
+    del shape, arcs, changed, chains
+    first = 0
+    for table in tables:
+        last = first + len(table.attributes)
+        geometry = put_together(bent, first, last, transform)
+        counts = int(before[first:last].sum()), int(after[first:last].sum())
+        yield _result(table, geometry, counts, abs(transform.determinant))
+        first = last
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A batch without its polygons."""
+
+    attributes: Any
+    """pandas frame."""
+    columns: Any
+    """Names of all columns, the geometry's among them."""
+    geometry: str
+    """Name of the geometry column."""
+    crs: Any
+    """As pyproj has it; None for pixel coordinates."""
+    areas: Floats
+    """`(polygons,)`: areas before, in the frame's coordinates."""
+
+
+def _put_aside(batches: Iterable[gpd.GeoDataFrame], tables: list[_Table]) -> Iterator[Geometry]:
+    """The polygons of each batch; all else of it is appended to `tables`."""
+    for frame in batches:
+        name, geometry = frame.geometry.name, frame.geometry.to_numpy()
+        areas = shapely.area(geometry)
+        tables.append(_Table(frame.drop(columns=name), frame.columns, name, frame.crs, areas))
+        yield geometry
+
+
+def _vertices(shape: Shape) -> Integers:
+    """`(polygons,)`: vertices of all rings of each polygon."""
+    of_rings = np.diff(shape.rings, prepend=0)[1:]
+    ends = np.concatenate([[0], np.cumsum(of_rings)])[shape.parts][shape.polygons]
+    counts: Integers = np.diff(ends)
+    return counts
 
 
 def _result(
-    frame: gpd.GeoDataFrame, geometry: Geometry, vertices: tuple[int, int], pixel: float
+    table: _Table, geometry: Geometry, vertices: tuple[int, int], pixel: float
 ) -> tuple[gpd.GeoDataFrame, Simplification]:
-    """The new table, and what changed."""
-    out = frame.set_geometry(type(frame.geometry)(geometry, index=frame.index, crs=frame.crs, name=frame.geometry.name))
-    if frame.crs is None:
-        areas = [shapely.area(some) / pixel for some in (frame.geometry.to_numpy(), geometry)]
+    """The new batch, and what changed."""
+    import geopandas as gpd
+
+    out = gpd.GeoDataFrame(table.attributes.copy(), geometry=geometry, crs=table.crs)
+    out = out.rename_geometry(table.geometry) if table.geometry != "geometry" else out
+    if table.crs is None:
+        areas = [table.areas / pixel, shapely.area(geometry) / pixel]
     else:
-        areas = [frame["area_ha"].to_numpy(), *measure(geometry, frame.crs)]
+        areas = [table.attributes["area_ha"].to_numpy(), *measure(geometry, table.crs)]
         out["area_ha"], out["perimeter_m"] = areas[1], areas.pop()
     relative = np.abs(areas[1] - areas[0]) / areas[0]
-    return out, Simplification(
-        polygons=len(frame),
+    return out[list(table.columns)], Simplification(
+        polygons=len(out),
         vertices_before=vertices[0],
         vertices_after=vertices[1],
         area_before=float(areas[0].sum()),
@@ -150,7 +238,7 @@ class _Beside:
         return out.reshape(arcs, 4)
 
 
-def _beside(arcs: Arcs, chains: Chains, shape: _Shape) -> _Beside:
+def _beside(arcs: Arcs, chains: Chains, shape: Shape) -> _Beside:
     steps = np.where(chains.arcs < 0, ~chains.arcs, chains.arcs)
     ways = np.where(chains.arcs < 0, -1, 1)
     if not steps.size:
@@ -225,20 +313,13 @@ def _placing(transform: Affine, crs: CRS | None) -> Callable[[Floats, Floats], F
     def place(rows: Floats, cols: Floats) -> Floats:
         if crs is None:
             return np.stack([rows, cols], axis=-1)
-        points = _coordinates(rows, cols, transform)
+        points = coordinates(rows, cols, transform)
         if ellipsoid is None:
             return points * unit_of(crs)
         longitude, latitude = to_radians(crs)(points.reshape(-1, 2))
         return ellipsoid.cartesian(longitude, latitude).reshape(*rows.shape, 3)
 
     return place
-
-
-def _coordinates(rows: NDArray[Any], cols: NDArray[Any], transform: Affine) -> Floats:
-    """Coordinates `(..., 2)`, by the same steps in the same order as when polygons are made: to the same bits."""
-    x = cols * transform.a + rows * transform.b + transform.c
-    y = cols * transform.d + rows * transform.e + transform.f
-    return np.stack([x, y], axis=-1)
 
 
 def _between(net: Floats, at: Floats) -> Floats:
@@ -250,79 +331,3 @@ def _between(net: Floats, at: Floats) -> Floats:
     below = net[row + 1, col] * (1 - share[:, 1]) + net[row + 1, col + 1] * share[:, 1]
     values: Floats = above * (1 - share[:, 0]) + below * share[:, 0]
     return values
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """Polygons and multipolygons as ragged arrays."""
-
-    vertices: Points
-    """`(vertices, 2)`: row and column; the last vertex of a ring is its first."""
-    rings: Integers
-    """Where each ring starts in `vertices`, and the end."""
-    parts: Integers
-    """Where each part starts in `rings`, and the end; exteriors come first."""
-    polygons: Integers
-    """Where each polygon starts in `parts`, and the end."""
-
-
-def _take_apart(geometry: Geometry, transform: Affine) -> _Shape:
-    chunks = [_take_apart_some(geometry[at : at + _CHUNK], transform) for at in range(0, len(geometry), _CHUNK)]
-    vertices, *sizes = zip(*chunks, strict=True) if chunks else ((np.zeros((0, 2), np.int32),), (), (), ())
-    return _Shape(np.concatenate(vertices), *(_offsets(np.concatenate([np.zeros(0, int), *some])) for some in sizes))
-
-
-def _offsets(sizes: Integers) -> Integers:
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-
-
-def _take_apart_some(geometry: Geometry, transform: Affine) -> tuple[Points, Integers, Integers, Integers]:
-    """Vertices; vertices of rings, rings of parts, parts of polygons."""
-    parts = shapely.get_parts(geometry)
-    rings = shapely.get_rings(parts)
-    vertices = _lattice(shapely.get_coordinates(rings), transform)
-    of_ring = shapely.get_num_coordinates(rings).astype(np.int64)
-    of_part = shapely.get_num_interior_rings(parts).astype(np.int64) + 1
-    return vertices, of_ring, of_part, shapely.get_num_geometries(geometry).astype(np.int64)
-
-
-def _lattice(coordinates: Floats, transform: Affine) -> Points:
-    """Rows and columns of pixels' corners."""
-    x, y = coordinates.T
-    inverse = ~transform
-    exact = np.stack(
-        [x * inverse.d + y * inverse.e + inverse.f, x * inverse.a + y * inverse.b + inverse.c], axis=-1
-    )  # fmt: skip
-    whole = np.rint(exact)
-    off = np.abs(exact - whole).max(initial=0.0)
-    if not off <= _OFF_LATTICE:
-        raise ValueError(f"a vertex lies {off:.3g} pixels beside the corner of a pixel: simplify outlines along pixels")
-    vertices: Points = whole.astype(np.int32)
-    return vertices
-
-
-def _put_together(shape: _Shape, transform: Affine) -> Geometry:
-    """Polygons and, where there are several parts, multipolygons; `shape` is in parts of a pixel."""
-    chunks = [
-        _put_together_some(shape, at, min(at + _CHUNK, shape.polygons.size - 1), transform)
-        for at in range(0, shape.polygons.size - 1, _CHUNK)
-    ]
-    return np.concatenate([np.zeros(0, object), *chunks])
-
-
-def _put_together_some(shape: _Shape, first: int, last: int, transform: Affine) -> Geometry:
-    """Those from `first` to before `last`."""
-    polygons = shape.polygons[first : last + 1]
-    parts = shape.parts[polygons[0] : polygons[-1] + 1]
-    rings = shape.rings[parts[0] : parts[-1] + 1]
-    rows, cols = (shape.vertices[rings[0] : rings[-1]] / PARTS).T
-    offsets = rings - rings[0], parts - parts[0]
-    pieces = shapely.from_ragged_array(
-        shapely.GeometryType.POLYGON, _coordinates(rows, cols, transform), offsets
-    )  # fmt: skip
-    starts = polygons - polygons[0]
-    several = np.diff(starts) > 1
-    geometry: Geometry = pieces[starts[:-1]]
-    which = np.repeat(np.cumsum(several) - 1, np.diff(starts))[np.repeat(several, np.diff(starts))]
-    geometry[several] = shapely.multipolygons(pieces[np.repeat(several, np.diff(starts))], indices=which)
-    return geometry

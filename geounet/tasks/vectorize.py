@@ -20,7 +20,7 @@ from geounet.outlines.attributes import Meaning, Zonal, check_columns, to_column
 from geounet.outlines.ground import survey
 from geounet.outlines.measures import measure
 from geounet.outlines.polygons import BAND, take
-from geounet.outlines.simplify import simplify
+from geounet.outlines.simplify import NOTHING, simplify_batches
 from geounet.outlines.stitching import Raster
 from geounet.outlines.streaming import raster_polygons
 from geounet.outlines.strips import Touching, open_strips
@@ -72,7 +72,8 @@ def vectorize(
     """Write the polygons of a class raster: :func:`polygon_frame` to a file, see :mod:`geounet.formats.vector_io`.
 
     Memory holds a few rows of tiles, a band of finished polygons, and those that are still open, whatever the
-    raster's height; all polygons where they are simplified or smoothed, which is done to all of them together.
+    raster's height. Where they are simplified or smoothed, which is done to all of them together, it also holds the
+    attributes of all, and the vertices of their outlines as whole numbers.
 
     Args:
         raster: see :func:`polygon_frame`.
@@ -114,7 +115,7 @@ def vectorize(
 def _encoded(
     plan: _Plan, tile_size: int, workers: int | None, simplification: float | None, smooth: bool
 ) -> Iterator[Encoded]:
-    """The polygons in batches as they are found, or all in one where they must be simplified together."""
+    """The polygons in batches, as they are found, or simplified together."""
     batches = (
         Encoded(columns, found.to_arrow(), found.boxes, frozenset(found.kinds.tolist()))
         for found, columns in _batches(plan, tile_size, workers)
@@ -122,13 +123,15 @@ def _encoded(
     if simplification is None and not smooth:
         yield from batches
         return
-    frame = pd.concat([decode(batch, plan.crs) for batch in batches], ignore_index=True)
-    scene = plan.scene
-    simpler, change = simplify(
-        frame, scene.transform, scene.height, scene.width, tolerance=simplification or 0.0, smooth=smooth
+    scene, change = plan.scene, NOTHING
+    frames = (decode(batch, plan.crs) for batch in batches)
+    simplified = simplify_batches(
+        frames, scene.transform, scene.height, scene.width, tolerance=simplification or 0.0, smooth=smooth
     )
+    for simpler, changed in simplified:
+        change += changed
+        yield encode(simpler)
     _log.info("simplified: %s", change)
-    yield encode(simpler)
 
 
 def _of_classes(batch: Encoded, values: frozenset[int]) -> Encoded:

@@ -514,3 +514,15 @@ def test_encoded_batches_with_other_columns_are_refused(tmp_path):
         writer.write_encoded(encode(frame))
         with pytest.raises(OutputError, match="has the columns other; the first had id"):
             writer.write_encoded(encode(frame.rename(columns={"id": "other"})))
+
+
+@pytest.mark.parametrize("ending", ["gpkg", "parquet", "fgb", "geojson", "shp"])
+def test_texts_in_several_chunks_are_written(tmp_path, ending):
+    """Pandas keeps texts in Arrow's chunks, one for each frame that was joined."""
+    part = gpd.GeoDataFrame(
+        {"name": pd.array(["a", "b"], "string[pyarrow]")}, geometry=[shapely.box(0, 0, 1, 1)] * 2, crs=32633
+    )
+    frame = pd.concat([part, part], ignore_index=True)
+    assert frame["name"].array.__arrow_array__().num_chunks > 1
+    write_vectors(frame, tmp_path / f"v.{ending}")
+    assert read_vectors(tmp_path / f"v.{ending}")["name"].tolist() == ["a", "b", "a", "b"]

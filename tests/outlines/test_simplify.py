@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import shapely
@@ -23,7 +25,8 @@ from scipy import ndimage
 from geounet.outlines.arcs import cut, join
 from geounet.outlines.bends import PARTS, cut_stairs
 from geounet.outlines.measures import measure
-from geounet.outlines.simplify import _LARGEST_CHANGE, _lattice, simplify
+from geounet.outlines.shapes import lattice
+from geounet.outlines.simplify import _LARGEST_CHANGE, NOTHING, simplify, simplify_batches
 from geounet.tasks.vectorize import polygon_frame
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
@@ -272,7 +275,7 @@ def test_arcs_put_together_are_the_rings(classes, connectivity):
     """Cutting and joining gives each ring back, but for where it starts and for the nodes on its sides."""
     frame = frame_of(classes, connectivity=connectivity)
     rings = shapely.get_rings(shapely.get_parts(frame.geometry.to_numpy()))
-    vertices = _lattice(shapely.get_coordinates(rings), NORTH_UP)
+    vertices = lattice(shapely.get_coordinates(rings), NORTH_UP)
     offsets = np.concatenate([[0], np.cumsum(shapely.get_num_coordinates(rings))]).astype(np.int64)
     arcs, chains = cut(vertices, offsets, *classes.shape)
     points, starts = join(arcs, chains)
@@ -461,6 +464,21 @@ def test_a_tolerance_that_is_none_is_refused(tolerance):
     frame = gpd.GeoDataFrame({"area_ha": []}, geometry=[], crs="EPSG:32633")
     with pytest.raises(ValueError, match="it must not be negative"):
         simplify(frame, NORTH_UP, 1, 1, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+@pytest.mark.parametrize(("tolerance", "smooth"), [(15, False), (0, True), (25, True)])
+@pytest.mark.parametrize("place", [("EPSG:32633", NORTH_UP), (None, PIXELS)])
+def test_in_many_batches_as_in_one(size, tolerance, smooth, place):
+    """Neighbours in different batches keep their shared edge, and what changed adds up."""
+    frame, whole, report = both(blobs(), tolerance, smooth, place)
+    batches = [frame.iloc[at : at + size] for at in range(0, len(frame), size)]
+    assert len(batches) > 1
+    found = list(simplify_batches(batches, place[1], *blobs().shape, tolerance=tolerance, smooth=smooth))
+    assert [len(batch) for batch, _ in found] == [len(batch) for batch in batches]
+    assert_frame_equal(pd.concat([batch.to_wkb() for batch, _ in found]), whole.to_wkb(), check_exact=True)
+    total = sum((change for _, change in found), NOTHING)
+    assert dataclasses.astuple(total) == pytest.approx(dataclasses.astuple(report), rel=1e-12)
 
 
 @pytest.mark.real
