@@ -10,17 +10,26 @@ import click
 from . import options
 
 
+def _split(text):
+    """What stands before the last colon, and behind it; a colon before anything that a path may hold is part of it."""
+    path, colon, word = text.rpartition(":")
+    return (path, word) if colon and path and word and not set("/\\.") & set(word) else (text, None)
+
+
 def _parse_stats(_ctx, _param, given):
-    """`RASTER:mean,std`, or `RASTER` alone; a colon before anything else is part of the path."""
+    """`RASTER[:BAND][:STATISTICS]`; the mean by default."""
+    from geounet.components.zonal import STATISTICS
     from geounet.tasks.vectorize import Zonal
 
     zones = []
     for text in given:
-        path, colon, names = text.rpartition(":")
-        if not colon or "/" in names or "." in names or "\\" in names:
-            path, names = text, "mean"
+        rest, word = _split(text)
+        statistics = tuple(word.split(",")) if word else ()
+        if not set(statistics) & set(STATISTICS):
+            rest, statistics = text, ("mean",)
+        path, band = _band_of(rest, f"nor a statistic ({', '.join(STATISTICS)})")
         try:
-            zones.append(Zonal(Path(path), tuple(names.split(","))))
+            zones.append(Zonal(path, statistics, band))
         except ValueError as error:
             raise click.BadParameter(str(error)) from error
     return tuple(zones)
@@ -57,28 +66,28 @@ def touching_of(table, boundary_class, field_classes=(), boundary=None, **how):
 
     (between,) = field_values(table, (boundary_class,)) if boundary_class else (None,)
     fields = field_values(table, field_classes) or frozenset(item.value for item in table) - {0}
-    path, band = _band_of(boundary)
+    path, band = _band_of(boundary) if boundary else (None, None)
     try:
-        return Touching(Splitting(fields - {between}, between, **how), path, band)
+        return Touching(Splitting(fields - {between}, between, **how), path, band or 1)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 
 
-def _band_of(text):
-    """The raster and the number of its band in `RASTER[:BAND]`."""
-    if text is None:
-        return None, 1
-    path, colon, band = text.rpartition(":")
-    if not colon or "/" in band or "." in band or "\\" in band:
-        return Path(text), 1
-    if band.isdecimal():
-        return Path(path), int(band)
+def _band_of(text, otherwise=""):
+    """The raster and the number of its band in `RASTER[:BAND]`, where BAND is a number from 1 or a name."""
+    rest, word = _split(text)
+    if word is None:
+        return Path(text), None
+    if word.isdecimal():
+        return Path(rest), int(word)
     from geounet.raster.scene import load_scene
 
-    names = load_scene(path).band_names
-    if band not in names:
-        raise click.BadParameter(f"{path} has no band {band!r}; it has {', '.join(names)}")
-    return Path(path), names.index(band) + 1
+    scene = load_scene(rest)
+    if word not in scene.band_names:
+        known = ", ".join(scene.band_names)
+        also = f" {otherwise}" if otherwise else ""
+        raise click.BadParameter(f"{word!r} is {'neither ' if also else 'not '}a band of {rest} ({known}){also}")
+    return Path(rest), scene.bands[scene.band_names.index(word)]
 
 
 @click.command(short_help="Turn a class raster into polygons.")
@@ -93,9 +102,10 @@ def _band_of(text):
     "--stats",
     multiple=True,
     callback=_parse_stats,
-    metavar="RASTER:NAME,...",
-    help="Sum up another raster for each polygon, in columns <its name>_<statistic>: mean, std, min, max, sum, count; "
-    "mean alone by default. On another grid the nearest pixel counts. May be given several times.",
+    metavar="RASTER[:BAND][:STATISTIC,...]",
+    help="Sum up another raster for each polygon, in columns <its name>_<statistic>, or of several bands "
+    "<its name>_<band>_<statistic>: mean, std, min, max, sum, count; mean alone by default. BAND is a number from 1 or "
+    "a name; all bands by default. On another grid the nearest pixel counts. May be given several times.",
 )
 @options.option(
     "--min-area",

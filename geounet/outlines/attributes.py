@@ -12,7 +12,7 @@ from geounet.components.zonal import STATISTICS, Scale, statistic
 from geounet.errors import SceneError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -31,28 +31,34 @@ class Zonal:
     """A raster whose values are summed up for each polygon."""
 
     path: Path
-    """One band, on any grid: each pixel counts with the value nearest to it."""
+    """A raster on any grid: each pixel counts with the value nearest to it."""
     statistics: tuple[str, ...] = ("mean",)
-    """Of :data:`geounet.components.zonal.STATISTICS`; each becomes a column `<name of the file>_<statistic>`."""
+    """Of :data:`geounet.components.zonal.STATISTICS`; each becomes a column `<name of the file>_<statistic>`, or of a
+    raster of several bands `<name of the file>_<band>_<statistic>`."""
+    band: int | str | None = None
+    """The band that is summed up, by its number from 1 or by its name; None: all but an alpha band."""
 
     def __post_init__(self) -> None:
         wrong = [name for name in self.statistics if name not in STATISTICS]
         if wrong or not self.statistics:
             raise ValueError(f"no statistics called {', '.join(wrong) or 'so'}; there are {', '.join(STATISTICS)}")
 
-    @property
-    def columns(self) -> dict[str, str]:
-        """For each column the statistic in it."""
-        return {f"{self.path.stem}_{name}": name for name in self.statistics}
+    def columns(self, band: Scene) -> tuple[tuple[str, str], ...]:
+        """For one of the raster's bands the names of its columns, and the statistic in each."""
+        lead = self.path.stem if band.count == 1 else f"{self.path.stem}_{band.band_names[0]}"
+        return tuple((f"{lead}_{name}", name) for name in self.statistics)
 
 
-def check_columns(zones: Sequence[Zonal]) -> None:
+def check_columns(zones: Sequence[tuple[Zonal, Scene]]) -> None:
     """Make sure that no two columns have one name.
+
+    Args:
+        zones: as of :class:`Meaning`.
 
     Raises:
         SceneError: two have.
     """
-    columns = [*OWN, *(f"{zone.path.stem}_{name}" for zone in zones for name in zone.statistics)]
+    columns = [*OWN, *(column for zone, band in _bands(zones) for column, _ in zone.columns(band))]
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
         raise SceneError(f"two columns would be called {', '.join(twice)}; rename a raster of the statistics")
@@ -67,7 +73,7 @@ class Meaning:
     confidence: Scene | None
     """The first raster that was summed up; None if there is none."""
     zones: tuple[tuple[Zonal, Scene], ...]
-    """The others."""
+    """The others, each with the bands that are summed up."""
 
 
 def to_columns(found: Polygons, meaning: Meaning, first_id: int) -> pd.DataFrame:
@@ -87,12 +93,16 @@ def to_columns(found: Polygons, meaning: Meaning, first_id: int) -> pd.DataFrame
             "perimeter_m": found.lengths,
             **_confidence(found, meaning.confidence),
             **{
-                column: statistic(name, state, Scale(scene.scales[0], scene.offsets[0]))
-                for (zone, scene), state in zip(meaning.zones, states, strict=True)
-                for column, name in zone.columns.items()
+                column: statistic(name, state, Scale(band.scales[0], band.offsets[0]))
+                for (zone, band), state in zip(_bands(meaning.zones), states, strict=True)
+                for column, name in zone.columns(band)
             },
         }
     )
+
+
+def _bands(zones: Sequence[tuple[Zonal, Scene]]) -> Iterator[tuple[Zonal, Scene]]:
+    return ((zone, band) for zone, scene in zones for band in scene.singles)
 
 
 def _confidence(found: Polygons, confidence: Scene | None) -> dict[str, Floats]:

@@ -48,7 +48,7 @@ def open_strips(
 
     Args:
         scene: the class raster.
-        layers: rasters to sum up, on any grid.
+        layers: rasters to sum up, on any grid; of each all its bands.
         touching: how fields are told apart, if they are.
         tile_size: rows and columns worked on at once.
         workers: threads.
@@ -77,10 +77,11 @@ def open_strips(
             read_classes, class_of_code = objects.codes, objects.class_of_code
 
         def read_layers(window: Window) -> tuple[Layer, ...]:
-            stored = [read_stored(dataset, layer, window) for dataset, layer in opened_layers]
+            bands = [(dataset, band) for dataset, layer in opened_layers for band in layer.singles]
+            stored = [read_stored(dataset, band, window) for dataset, band in bands]
             return tuple((values[0], valid) for values, valid in stored)
 
-        yield Readers(read_classes, read_layers, len(opened_layers)), class_of_code
+        yield Readers(read_classes, read_layers, sum(len(layer.bands) for layer in layers)), class_of_code
 
 
 def _boundary_reader(touching: Touching, classes: Scene, stack: ExitStack) -> ReadBoundary | None:

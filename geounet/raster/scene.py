@@ -79,6 +79,15 @@ class Scene:
         return Window(0, 0, self.height, self.width)
 
     @property
+    def singles(self) -> tuple[Scene, ...]:
+        """A scene of each of `bands` alone, whose mask then knows nothing of the others' values."""
+        parts = zip(self.bands, self.band_names, self.nodata, self.scales, self.offsets, strict=True)
+        return tuple(
+            replace(self, bands=(band,), band_names=(name,), nodata=(nodata,), scales=(scale,), offsets=(offset,))
+            for band, name, nodata, scale, offset in parts
+        )
+
+    @property
     def georeferenced(self) -> bool:
         """Whether the transform leads to coordinates on the ground."""
         return self.crs is not None

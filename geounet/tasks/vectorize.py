@@ -27,6 +27,7 @@ from geounet.outlines.strips import Touching, open_strips
 from geounet.outputs import check_output
 from geounet.raster.class_raster import class_names, load_class_raster
 from geounet.raster.cog import classes_of
+from geounet.raster.scene import load_scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -219,12 +220,13 @@ def _plan(
     scene = load_class_raster(raster)
     if min_area > 0 and scene.crs is None:
         raise SceneError(f"{raster} has no CRS, so there are no hectares; leave the minimum area of {min_area} ha out")
-    check_columns(stats)
+    zones = tuple((zone, load_scene(zone.path, None if zone.band is None else [zone.band])) for zone in stats)
+    check_columns(zones)
     return _Plan(
         scene=scene,
         crs=None if scene.crs is None else CRS.from_wkt(scene.crs.to_wkt()),
         confidence=None if confidence is None else _load_confidence(confidence, scene),
-        zones=tuple((zone, load_class_raster(zone.path)) for zone in stats),
+        zones=zones,
         min_area=min_area,
         connectivity=connectivity,
         touching=touching,

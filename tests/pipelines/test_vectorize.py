@@ -72,10 +72,39 @@ def test_statistics_of_other_rasters(raster, tmp_path, write_scene):
     assert frame[["height_max", "height_count", "slope_mean"]].to_numpy().tolist() == [[4, 3, 3], [6, 3, 3], [7, 1, 3]]
 
 
-def test_a_statistic_that_is_none(raster, tmp_path):
-    result = run(raster, "-o", tmp_path / "out.parquet", "--stats", f"{raster}:median")
+@pytest.mark.parametrize(
+    ("told", "columns"),
+    [
+        ("", ["scene_red_mean", "scene_nir_mean"]),
+        (":max,min", ["scene_red_max", "scene_red_min", "scene_nir_max", "scene_nir_min"]),
+        (":2", ["scene_nir_mean"]),
+        (":nir:sum", ["scene_nir_sum"]),
+        (":1:count", ["scene_red_count"]),
+    ],
+)
+def test_statistics_of_bands(raster, tmp_path, write_scene, told, columns):
+    """All by default; one by number or by name."""
+    values = np.arange(16, dtype=np.int16).reshape(2, 2, 4)
+    scene = write_scene(tmp_path / "scene.tif", values, nodata=-1, descriptions=("red", "nir"))
+    run(raster, "-o", tmp_path / "out.parquet", "--stats", f"{scene}{told}")
+    assert list(gpd.read_parquet(tmp_path / "out.parquet").columns)[8:-1] == columns
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        (
+            ":median",
+            "'median' is neither a band of {raster} (band_1) nor a statistic (mean, std, min, max, sum, count)",
+        ),
+        (":mean,median", "no statistics called median; there are mean, std, min, max, sum, count"),
+        (":nir:mean", "'nir' is neither a band of {raster} (band_1)"),
+    ],
+)
+def test_a_statistic_or_band_that_is_none(raster, tmp_path, told, sentence):
+    result = run(raster, "-o", tmp_path / "out.parquet", "--stats", f"{raster}{told}")
     assert result.exit_code == 2
-    assert "no statistics called median; there are mean, std, min, max, sum, count" in " ".join(result.stderr.split())
+    assert sentence.format(raster=raster) in " ".join(result.stderr.replace("│", " ").split())
 
 
 def test_eight_neighbours_join_at_corners(tmp_path, write_scene):
@@ -219,7 +248,7 @@ def test_touching_fields_are_told_apart(fields, tmp_path, how):
         (["--split-touching"], "--boundary-class"),
         (["--boundary-class", "edge"], "--split-touching"),
         (["--split-touching", "--boundary-class", "edge", "--connectivity", 8], "--connectivity"),
-        (["--split-touching", "--boundary", "{folder}/chance.tif:hedge"], "no band 'hedge'"),
+        (["--split-touching", "--boundary", "{folder}/chance.tif:hedge"], "'hedge' is not a band of"),
     ],
 )
 def test_splitting_needs_to_know_by_what(fields, tmp_path, options, word):

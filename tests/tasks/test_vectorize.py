@@ -14,6 +14,7 @@ from pyproj import CRS
 from scipy import ndimage
 
 from geounet.errors import LabelError, SceneError
+from geounet.outlines import streaming
 from geounet.outlines.measures import measure
 from geounet.tasks.vectorize import Zonal, polygon_frame, vectorize
 
@@ -151,6 +152,27 @@ def test_statistics_of_a_raster_on_another_grid_take_the_nearest_pixel(raster):
     classes = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 1, 2]], np.uint8)
     frame = polygon_frame(raster(classes), stats=[Zonal(coarse, ("sum", "count"))], tile_size=2)
     assert frame[["coarse_sum", "coarse_count"]].to_numpy().tolist() == [[12, 8], [0, 0]]
+
+
+@pytest.mark.parametrize("tile_size", [5, 1000])
+def test_each_band_has_columns_and_nodata_of_its_own(raster, blobs, tile_size, monkeypatch):
+    """As rasters of one band; a pixel without a value in one band counts in the others."""
+    monkeypatch.setattr(streaming, "_BATCH", 4)
+    random = np.random.default_rng(5)
+    values = random.integers(1, 900, (3, *blobs.shape)).astype(np.int16)
+    values[random.random(values.shape) < 0.2] = -1
+    path = raster(blobs)
+    many = raster(values, "scene.tif", nodata=-1, descriptions=("red", None, "nir"))
+    frame = polygon_frame(path, stats=[Zonal(many, ("mean", "count"))], tile_size=tile_size)
+    for number, name in enumerate(("red", "band_2", "nir")):
+        alone = raster(values[number], "alone.tif", nodata=-1)
+        expected = polygon_frame(path, stats=[Zonal(alone, ("mean", "count"))])
+        for statistic in ("mean", "count"):
+            np.testing.assert_array_equal(frame[f"scene_{name}_{statistic}"], expected[f"alone_{statistic}"])
+    for band in (3, "nir"):
+        one = polygon_frame(path, stats=[Zonal(many, ("count",), band)])
+        assert [name for name in one.columns if name.startswith("scene")] == ["scene_nir_count"]
+        np.testing.assert_array_equal(one["scene_nir_count"], frame["scene_nir_count"])
 
 
 def test_statistics_that_would_share_a_column_are_refused(raster):
