@@ -20,9 +20,10 @@ from . import options
 @options.sieve_connectivity
 @options.fill_holes
 @options.tile_size
+@options.force("Take RASTER for one of classes, whatever it says of itself.")
 @options.overwrite
 @options.common
-def command(raster, out, tile_size, overwrite, quiet, **steps):
+def command(raster, out, tile_size, force, overwrite, quiet, **steps):
     """Clean the class raster RASTER: majority, open, close, sieve, then fill holes, each where asked for.
 
     Class names, colours, nodata and tags are kept; nodata pixels never change. The tile size changes no pixel, and
@@ -36,6 +37,7 @@ def command(raster, out, tile_size, overwrite, quiet, **steps):
         out,
         Cleaning(**steps),
         tile_size=tile_size,
+        force=force,
         overwrite=overwrite,
     )
     if not quiet:

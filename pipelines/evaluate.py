@@ -108,6 +108,7 @@ _PATH = click.Path(path_type=Path, allow_dash=True)
     type=click.FloatRange(min=0, min_open=True),
     help="Side of the pixels on which two polygon files are compared, in the unit of PREDICTED's CRS.",
 )
+@options.force("Take rasters for ones of classes, whatever they say of themselves.")
 @options.overwrite
 @options.common
 def command(
@@ -119,6 +120,7 @@ def command(
     class_file: Path | None,
     all_touched: bool,
     resolution: float | None,
+    force: bool,
     overwrite: bool,
     quiet: bool,
     **asked: Any,
@@ -143,7 +145,7 @@ def command(
         predicted,
         reference,
         _asked(picture=_PICTURE if html_file else 0, **asked),
-        reading=Reading(_class_table(class_file, predicted, reference), field, all_touched),
+        reading=Reading(_class_table(class_file, predicted, reference), field, all_touched, force),
         resolution=resolution,
         command=options.command_line(),
         step=lambda label: bar(f"evaluate: {label}", quiet),

@@ -77,6 +77,13 @@ def out(help_text: str) -> Decorator:
 
 
 overwrite = option("--overwrite", "-f", is_flag=True, help="Replace an output that exists.")
+
+
+def force(help_text: str) -> Decorator:
+    """`--force`: go on in spite of what the help says."""
+    return option("--force", is_flag=True, help=help_text)
+
+
 tile_size = option(
     "--tile-size", type=click.IntRange(min=1), default=2048, show_default=True,
     help="Block a worker takes at once, in pixels; it changes no result.",

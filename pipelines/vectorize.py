@@ -156,6 +156,7 @@ def _band_of(text, otherwise=""):
     help="With --fiboa and --split-touching: name or value of a class of fields; all by default.",
 )
 @options.option("--observed", type=click.DateTime(), help="With --fiboa: time of the last image, UTC.")
+@options.force("Take RASTER for one of classes, whatever it says of itself.")
 @options.overwrite
 @options.common
 def command(raster, out, connectivity, quiet, **given):

@@ -14,7 +14,8 @@ from geounet.grid import Grid, Window
 from geounet.metrics.boundaries import BoundaryScores, boundary_counts
 from geounet.metrics.pixels import Evaluation, confusion
 from geounet.metrics.seams import SeamQuality, seam_counts
-from geounet.metrics.sides import Reading, class_raster, is_polygons, known_codes, open_sides
+from geounet.metrics.sides import Reading, is_polygons, known_codes, open_sides
+from geounet.raster.class_raster import load_class_raster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -193,7 +194,12 @@ class _Drawing:
 
 
 def measure_seams(
-    path: str | Path, tile_size: int, *, offset: int = 0, progress: Callable[[int, int], None] | None = None
+    path: str | Path,
+    tile_size: int,
+    *,
+    offset: int = 0,
+    force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> SeamQuality:
     """Whether a class raster shows the tiles it was made of; see :mod:`geounet.metrics.seams`.
 
@@ -201,15 +207,16 @@ def measure_seams(
         path: a class raster.
         tile_size: rows and columns of a tile, in pixels.
         offset: row and column of the first tile's corner.
+        force: see :func:`geounet.raster.class_raster.load_class_raster`.
         progress: called with windows done and windows in all.
 
     Raises:
-        LabelError: these are polygons, the raster has several bands, or it has no two tiles of this size.
-        SceneError: it cannot be read.
+        LabelError: these are polygons, the raster holds no classes, or it has no two tiles of this size.
+        SceneError: it cannot be read, or has several bands.
     """
     if is_polygons(path):
         raise LabelError(f"{path} holds polygons; seams between tiles are looked for in a class raster")
-    scene = class_raster(path)
+    scene = load_class_raster(path, force)
     counts = np.zeros((2, tile_size), np.int64)
     for window in windows_of(scene, progress):
         outer = Window(window.row, window.col, window.height + 1, window.width + 1)

@@ -15,8 +15,9 @@ from geounet.errors import LabelError
 from geounet.metrics.area_estimation import AreaEstimate, estimate
 from geounet.metrics.evaluation import windows_of
 from geounet.metrics.pixels import Evaluation
-from geounet.metrics.sides import Places, class_raster, known_codes
+from geounet.metrics.sides import Places, known_codes
 from geounet.outlines.ground import survey
+from geounet.raster.class_raster import load_class_raster
 from geounet.raster.placement import pixel_size
 
 if TYPE_CHECKING:
@@ -52,7 +53,12 @@ class SampleEvaluation:
 
 
 def evaluate_sample(
-    sides: Sides, classes: Sequence[LandClass] = (), *, strata: str | Path | None = None, progress: Progress = None
+    sides: Sides,
+    classes: Sequence[LandClass] = (),
+    *,
+    strata: str | Path | None = None,
+    force: bool = False,
+    progress: Progress = None,
 ) -> SampleEvaluation:
     """Estimate accuracy and areas of the predicted map (Olofsson et al. 2014).
 
@@ -62,6 +68,7 @@ def evaluate_sample(
         sides: the reference may be points; of pixels each that has a class on both sides is a sample unit.
         classes: the class table, as for :func:`geounet.metrics.evaluation.evaluate`.
         strata: a class raster on any grid with the strata of the sample; by default the mapped classes are the strata.
+        force: take the strata for classes, whatever the raster says of itself.
         progress: called with windows done and windows in all.
 
     Raises:
@@ -70,7 +77,7 @@ def evaluate_sample(
     """
     if sides.predicted.pair is None:
         raise LabelError(f"{sides.predicted.path} holds points; a map covers ground")
-    layers = sides.predicted.pair, None if strata is None else Pair(sides.like, class_raster(strata))
+    layers = sides.predicted.pair, None if strata is None else Pair(sides.like, load_class_raster(strata, force))
     points = sides.reference.shapes if sides.sampled else None
     places = Places.on(sides.like, points.geometries) if points else None
     known = known_codes(classes)

@@ -14,8 +14,9 @@ import shapely
 from geounet.classes import NODATA
 from geounet.data.labels import POLYGON_ENDINGS, Pair, codes_of, in_crs_of, polygons_on, read_polygons
 from geounet.errors import LabelError
+from geounet.raster.class_raster import load_class_raster
 from geounet.raster.placement import bounds_of
-from geounet.raster.scene import Scene, load_scene
+from geounet.raster.scene import Scene
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,6 +117,8 @@ class Reading:
     """The polygons' field with the class; by default as in training."""
     all_touched: bool = False
     """Whether a polygon counts on all pixels that it touches, not only where it holds the centre."""
+    force: bool = False
+    """Whether a raster counts as classes, whatever it says of itself."""
 
 
 def open_sides(
@@ -130,9 +133,9 @@ def open_sides(
         resolution: side of a pixel, in the unit of the prediction's CRS, for two polygon files.
 
     Raises:
-        LabelError: both are polygons and there is no resolution, a raster has several bands, they do not overlap, or
-            the prediction is points.
-        SceneError: a raster cannot be read.
+        LabelError: both are polygons and there is no resolution, a raster holds no classes, they do not overlap, or the
+            prediction is points.
+        SceneError: a raster cannot be read, or has several bands.
     """
     frames = {path: repaired(read_polygons(Path(path)), path) for path in (predicted, reference) if is_polygons(path)}
     notes = tuple(note for _, note in frames.values() if note)
@@ -141,7 +144,7 @@ def open_sides(
     tables = {path: frame for path, (frame, _) in frames.items()}
     if predicted in tables and _all_points(tables[predicted]):
         raise LabelError(f"{predicted} holds points; points can be the reference, a prediction covers ground")
-    like = _grid(predicted, reference, tables, resolution)
+    like = _grid(predicted, reference, tables, resolution, reading.force)
     first, second = (_side(path, like, tables.get(path), reading) for path in (predicted, reference))
     return Sides(like, first, second, notes)
 
@@ -178,11 +181,13 @@ def _all_points(frame: Any) -> bool:
     return bool((shapely.get_type_id(frame.geometry.to_numpy()) == _POINT).all())
 
 
-def _grid(predicted: str | Path, reference: str | Path, frames: dict[Any, Any], resolution: float | None) -> Scene:
+def _grid(
+    predicted: str | Path, reference: str | Path, frames: dict[Any, Any], resolution: float | None, force: bool
+) -> Scene:
     if predicted not in frames:
-        return class_raster(predicted)
+        return load_class_raster(predicted, force)
     if reference not in frames:
-        return class_raster(reference)
+        return load_class_raster(reference, force)
     if resolution is None:
         raise LabelError(
             f"{predicted} and {reference} are both polygons; one of the two must be a raster, or --resolution say how "
@@ -217,27 +222,12 @@ def _grid_of_polygons(predicted: str | Path, reference: str | Path, frames: dict
     )  # fmt: skip
 
 
-def class_raster(path: str | Path) -> Scene:
-    """Describe a raster of one band.
-
-    Raises:
-        SceneError: it cannot be opened.
-        LabelError: it has more bands.
-    """
-    scene = load_scene(path)
-    if len(scene.bands) > 1:
-        raise LabelError(
-            f"{path} has {len(scene.bands)} bands; a class raster has one, with a class code in each pixel"
-        )
-    return scene
-
-
 def _side(path: str | Path, like: Scene, frame: Any, reading: Reading) -> Side:
     if frame is not None:
         return _side_of_shapes(path, like, frame, reading)
     if str(path) == like.path:
         return Side(str(path), Pair(like, like))
-    scene = class_raster(path)
+    scene = load_class_raster(path, reading.force)
     bounds = _bounds_in(scene, like)
     if bounds is not None and not _meet(bounds, bounds_of(like)):
         raise LabelError(_apart(path, bounds, like.path, bounds_of(like)))

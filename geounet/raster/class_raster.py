@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 from geounet.classes import NODATA, default_class
 from geounet.errors import LabelError, SceneError
 from geounet.raster.cog import CLASSES_TAG, RasterProfile, classes_of
-from geounet.raster.scene import load_scene, opened, read_stored
+from geounet.raster.scene import load_scene, opened, read_overview, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +27,14 @@ if TYPE_CHECKING:
     ReadStored = Callable[[Window], tuple[NDArray[Any], NDArray[np.bool_]]]
 
 
-def load_class_raster(path: Path) -> Scene:
+_SAMPLE = 512
+_MOST_CLASSES = 64
+"""Values of a raster without a class table from which on it is taken for measurements: the large legends, such as
+USDA's of crops with 134 classes, come with a palette."""
+_MEASURED = re.compile(r"confidence|probab|score|certain|uncertain|reflectance|elevation|height|ndvi", re.IGNORECASE)
+
+
+def load_band(path: str | Path) -> Scene:
     """Describe a raster of one band.
 
     Raises:
@@ -34,8 +42,48 @@ def load_class_raster(path: Path) -> Scene:
     """
     scene = load_scene(path)
     if len(scene.bands) != 1:
-        raise SceneError(f"{path} has {len(scene.bands)} bands; a class raster has one")
+        raise SceneError(f"{path} has {len(scene.bands)} bands; one is needed, with a value in each pixel")
     return scene
+
+
+def load_class_raster(path: str | Path, force: bool = False) -> Scene:
+    """Describe a raster of one band that holds classes.
+
+    Args:
+        path: the raster.
+        force: take it for classes, whatever it says of itself.
+
+    Raises:
+        SceneError: it cannot be opened or has more bands.
+        LabelError: it says, or its values do, that it holds measurements.
+    """
+    scene = load_scene(path)
+    if len(scene.bands) != 1:
+        raise SceneError(
+            f"{path} has {len(scene.bands)} bands; a class raster has one, with a class code in each pixel"
+        )
+    measured = None if force else _measured(scene)
+    if measured:
+        raise LabelError(
+            f"{path} is no class raster: {measured}; name one, or take its values for classes with --force"
+        )
+    return scene
+
+
+def _measured(scene: Scene) -> str | None:
+    """What tells that a raster of one band holds measurements; None where nothing does, or it has a class table."""
+    if classes_of(scene.path):
+        return None
+    name, scale, offset = scene.band_names[0], scene.scales[0], scene.offsets[0]
+    if (scale, offset) != (1.0, 0.0):
+        return f"its band {name!r} has a scale of {scale:.6g} and an offset of {offset:.6g}, as measurements have"
+    if _MEASURED.search(name):
+        return f"its band is called {name!r}"
+    values, valid = read_overview(scene, _SAMPLE, _SAMPLE)
+    count = np.unique(values[0][valid]).size
+    if count > _MOST_CLASSES:
+        return f"it has no class table, and {count} values in a sample of {int(valid.sum())} pixels"
+    return None
 
 
 @contextmanager

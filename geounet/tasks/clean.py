@@ -37,6 +37,7 @@ def clean(
     steps: Cleaning,
     *,
     tile_size: int = 2048,
+    force: bool = False,
     overwrite: bool = False,
 ) -> CleanSummary:
     """Write a cleaned copy of a class raster, with its class table, colours, nodata and tags.
@@ -45,11 +46,12 @@ def clean(
 
     Raises:
         SceneError: the raster cannot be read.
-        LabelError: it holds values that are no classes.
+        LabelError: it is no class raster, see :func:`geounet.raster.class_raster.load_class_raster`, or holds values
+            that are no classes.
         OutputError: `out` exists or cannot be written.
     """
     check_output(out, overwrite)
-    scene = load_class_raster(raster)
+    scene = load_class_raster(raster, force)
     changed = valid = 0
     with class_reader(scene) as read:
 

@@ -69,7 +69,7 @@ def evaluate(
     """
     asked, reading = asked or Asked(), reading or Reading()
     # First what may not be possible at all, and soon says so.
-    seams = _seams(predicted, asked, step)
+    seams = _seams(predicted, asked, reading.force, step)
     sides = open_sides(predicted, reference, reading, resolution)
     compared = None if sides.sampled else _compare(sides, reading, asked, step)
     sample = _sample(sides, reading, asked, step)
@@ -93,11 +93,11 @@ def evaluate(
     )
 
 
-def _seams(predicted: str | Path, asked: Asked, step: Step) -> SeamQuality | None:
+def _seams(predicted: str | Path, asked: Asked, force: bool, step: Step) -> SeamQuality | None:
     if not asked.seams:
         return None
     with step("seams") as progress:
-        return measure_seams(predicted, asked.seams, offset=asked.seam_offset, progress=progress)
+        return measure_seams(predicted, asked.seams, offset=asked.seam_offset, force=force, progress=progress)
 
 
 def _compare(sides: Sides, reading: Reading, asked: Asked, step: Step) -> Comparison:
@@ -109,7 +109,7 @@ def _sample(sides: Sides, reading: Reading, asked: Asked, step: Step) -> SampleE
     if not (sides.sampled or asked.areas or asked.strata):
         return None
     with step("areas") as progress:
-        return evaluate_sample(sides, reading.classes, strata=asked.strata, progress=progress)
+        return evaluate_sample(sides, reading.classes, strata=asked.strata, force=reading.force, progress=progress)
 
 
 def _objects(sides: Sides, classes: tuple[LandClass, ...], reading: Reading, asked: Asked, step: Step) -> Objects:
@@ -154,7 +154,8 @@ def _shapes(side: Side, like: Scene) -> Shapes:
     """The objects of a side in the CRS of the grid: a raster's are its connected components (4 neighbours)."""
     if side.shapes is not None:
         return side.shapes
-    frame = polygon_frame(Path(side.path))
+    # Whether it holds classes was asked when the sides were opened.
+    frame = polygon_frame(Path(side.path), force=True)
     if frame.crs is not None and like.crs is not None:
         frame = frame.to_crs(like.crs.to_wkt())
     return Shapes(frame.geometry.to_numpy(), frame["class"].to_numpy(np.int64))

@@ -25,7 +25,7 @@ from geounet.outlines.stitching import Raster
 from geounet.outlines.streaming import raster_polygons
 from geounet.outlines.strips import Touching, open_strips
 from geounet.outputs import check_output
-from geounet.raster.class_raster import class_names, load_class_raster
+from geounet.raster.class_raster import class_names, load_band, load_class_raster
 from geounet.raster.cog import classes_of
 from geounet.raster.scene import load_scene
 
@@ -68,6 +68,7 @@ def vectorize(
     simplification: float | None = None,
     smooth: bool = False,
     fiboa: Fiboa | None = None,
+    force: bool = False,
     overwrite: bool = False,
 ) -> VectorSummary:
     """Write the polygons of a class raster: :func:`polygon_frame` to a file, see :mod:`geounet.formats.vector_io`.
@@ -89,16 +90,18 @@ def vectorize(
         simplification: metres by which an outline may leave its course (:mod:`geounet.outlines.simplify`); or None.
         smooth: cut the corners of the pixels' stairs.
         fiboa: make the file a fiboa collection of the classes that are fields.
+        force: take the raster for one of classes, whatever it says of itself.
         overwrite: replace a file that exists.
 
     Raises:
         SceneError: a raster cannot be read, or the confidence does not fit the classes.
-        LabelError: the raster holds values that are no classes.
+        LabelError: the raster is no class raster (see :func:`geounet.raster.class_raster.load_class_raster`), or holds
+            values that are no classes.
         OutputError: `out` exists, cannot be written, or has an unknown ending.
     """
     check_format(out)
     check_output(out, overwrite)
-    plan = _plan(raster, confidence, stats, min_area, connectivity, touching)
+    plan = _plan(raster, confidence, stats, min_area, connectivity, touching, force)
     count, pixels, area = 0, 0, 0.0
     # Simplified outlines that met in a corner may come to lie in two parts.
     multi = connectivity != 4 or simplification is not None or smooth  # noqa: PLR2004
@@ -153,6 +156,7 @@ def polygon_frame(
     touching: Touching | None = None,
     tile_size: int = 1024,
     workers: int | None = None,
+    force: bool = False,
 ) -> gpd.GeoDataFrame:
     """The polygons of a class raster, the same whatever the tile size and the number of workers.
 
@@ -166,6 +170,7 @@ def polygon_frame(
         touching: how fields of one class that touch are told apart, for 4-connectivity; None: they are not.
         tile_size: rows and columns worked on at once.
         workers: threads that trace; by default as many as there are processors.
+        force: take the raster for one of classes, whatever it says of itself.
 
     Returns:
         One row a connected component, in the order of :func:`geounet.outlines.polygons.in_order` (in rasters of up to
@@ -178,7 +183,7 @@ def polygon_frame(
             no CRS, or two columns would have one name.
         LabelError: the raster holds values that are no classes.
     """
-    plan = _plan(raster, confidence, stats, min_area, connectivity, touching)
+    plan = _plan(raster, confidence, stats, min_area, connectivity, touching, force)
     found, columns = zip(*_batches(plan, tile_size, workers), strict=True)
     geometry = np.concatenate([batch.geometry() for batch in found])
     return gpd.GeoDataFrame(pd.concat(columns, ignore_index=True), geometry=geometry, crs=plan.crs)
@@ -216,8 +221,9 @@ def _plan(
     min_area: float,
     connectivity: int,
     touching: Touching | None,
+    force: bool = False,
 ) -> _Plan:
-    scene = load_class_raster(raster)
+    scene = load_class_raster(raster, force)
     if min_area > 0 and scene.crs is None:
         raise SceneError(f"{raster} has no CRS, so there are no hectares; leave the minimum area of {min_area} ha out")
     zones = tuple((zone, load_scene(zone.path, None if zone.band is None else [zone.band])) for zone in stats)
@@ -234,7 +240,7 @@ def _plan(
 
 
 def _load_confidence(path: Path, classes: Scene) -> Scene:
-    scene = load_class_raster(path)
+    scene = load_band(path)
     shapes = (scene.height, scene.width), (classes.height, classes.width)
     if shapes[0] != shapes[1] or not scene.transform.almost_equals(classes.transform, 1e-6):
         raise SceneError(

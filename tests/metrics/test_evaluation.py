@@ -297,5 +297,5 @@ def test_two_polygon_files_are_refused(tmp_path):
 
 def test_a_picture_is_no_class_raster(tmp_path):
     raster = write(tmp_path / "p.tif", codes_of(1))
-    with pytest.raises(LabelError, match="has 3 bands"):
+    with pytest.raises(SceneError, match="has 3 bands"):
         evaluate(raster, write(tmp_path / "r.tif", np.stack([codes_of(1)] * 3)))
