@@ -5,7 +5,7 @@ READY := .venv/.ready
 VALIDATOR := .venv/fiboa/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install validator demo test test-real coverage check bench sample-tiles sample-model clean
+.PHONY: help install validator demo test test-faults test-real coverage check bench sample-tiles sample-model clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -29,13 +29,16 @@ $(VALIDATOR): $(READY)
 validator: $(VALIDATOR) ## Install fiboa's validator into .venv/fiboa; without it its test is skipped.
 
 test: $(READY) ## Run the test suite (some minutes on 2 cores).
-	$(BIN)/pytest -m "not real" --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -m "not real and not fault" --numprocesses logical --maxprocesses 4 --dist loadfile
+
+test-faults: $(READY) ## Run the tests that kill processes at moments of their work.
+	$(BIN)/pytest -m fault --numprocesses logical --maxprocesses 4
 
 test-real: $(READY) ## Run the tests on real data, found through GEOUNET_DATA.
 	$(BIN)/pytest -m real
 
 coverage: $(READY) ## Run the test suite and show what it does not reach.
-	$(BIN)/pytest -m "not real" --cov
+	$(BIN)/pytest -m "not real and not fault" --cov
 
 check: $(READY) ## Lint, format check and types.
 	$(BIN)/ruff check .

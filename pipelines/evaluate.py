@@ -131,31 +131,34 @@ def command(
     either side counts nowhere. Points are taken for a sample, stratified by the mapped classes.
     """
     from geounet.metrics.sides import Reading
-    from geounet.outputs import atomic, check_output
+    from geounet.outputs import atomic, claimed
     from geounet.pages.evaluation import write_page
+    from geounet.raster.identity import request_hash
     from geounet.tasks.evaluate import evaluate
 
     from .progress import bar
 
     to_stdout = str(json_file) == "-"
-    for file in (None if to_stdout else json_file, html_file):
-        if file:
-            check_output(file, overwrite)
-    result = evaluate(
-        predicted,
-        reference,
-        _asked(picture=_PICTURE if html_file else 0, **asked),
-        reading=Reading(_class_table(class_file, predicted, reference), field, all_touched, force),
-        resolution=resolution,
-        command=options.command_line(),
-        step=lambda label: bar(f"evaluate: {label}", quiet),
-    )
-    text = json.dumps(result.to_dict(), indent=2, allow_nan=False)
-    if json_file and not to_stdout:
-        with atomic(json_file) as draft:
-            draft.write_text(text + "\n", encoding="utf-8")
-    if html_file:
-        write_page(result, html_file)
+    files = [file for file in (None if to_stdout else json_file, html_file) if file]
+    wanted = _asked(picture=_PICTURE if html_file else 0, **asked)
+    reading = Reading(_class_table(class_file, predicted, reference), field, all_touched, force)
+    request = request_hash("evaluate", [predicted, reference], wanted, reading, resolution)
+    with claimed(files, request, overwrite):
+        result = evaluate(
+            predicted,
+            reference,
+            wanted,
+            reading=reading,
+            resolution=resolution,
+            command=options.command_line(),
+            step=lambda label: bar(f"evaluate: {label}", quiet),
+        )
+        text = json.dumps(result.to_dict(), indent=2, allow_nan=False)
+        if json_file and not to_stdout:
+            with atomic(json_file) as draft:
+                draft.write_text(text + "\n", encoding="utf-8")
+        if html_file:
+            write_page(result, html_file)
     click.echo(text if to_stdout else summary(result))
 
 

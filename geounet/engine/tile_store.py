@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,9 +133,16 @@ class TileStore:
             pixels = self.read(area, layer)
             yield place, pixels if pixels.ndim == 3 else pixels[None]  # noqa: PLR2004
 
-    def remove(self) -> None:
-        """Delete the folder."""
-        shutil.rmtree(self.path, ignore_errors=True)
+    def remove(self, aside: Path) -> None:
+        """Delete the folder, which is moved aside first, for half a store would be nobody's.
+
+        Args:
+            aside: a folder on the same disk, of no other process's.
+        """
+        if Path(self.path).exists():
+            gone = Path(tempfile.mkdtemp(dir=aside))
+            Path(self.path).rename(gone / "store")
+            shutil.rmtree(gone, ignore_errors=True)
 
     def _slices(self, area: Window) -> tuple[slice, slice]:
         return area.within(Window(self.origin_row, self.origin_col, 0, 0))
@@ -159,6 +167,7 @@ def open_store(
     layers: Sequence[Layer],
     identity: Mapping[str, Any],
     *,
+    aside: Path,
     shift: int = 0,
     chunk_shape: tuple[int, int] | None = None,
     restart: bool = False,
@@ -171,6 +180,7 @@ def open_store(
         block_shape: height and width of a block.
         layers: the arrays.
         identity: what the pixels depend on, as JSON; a store with another identity is refused.
+        aside: a folder on the same disk, of no other process's, in which it is made ready.
         shift: pixels by which the lattice of blocks starts above and left of the scene.
         chunk_shape: height and width of a chunk, of which a block holds a whole number; the block's by default.
         restart: delete what is there.
@@ -182,21 +192,20 @@ def open_store(
     row, col = (region.row + shift) // height * height - shift, (region.col + shift) // width * width - shift
     store = TileStore(str(path.absolute()), row, col, tuple(layers), chunk_shape or block_shape)
     if restart:
-        store.remove()
+        store.remove(aside)
     try:
         if not path.exists():
-            _create(store, region, identity)
+            _create(store, region, identity, aside)
         _check_identity(path, identity)
     except OSError as error:
         raise OutputError(f"tile store {path} cannot be written: {error.strerror or error}") from error
     return store
 
 
-def _create(store: TileStore, region: Window, identity: Mapping[str, Any]) -> None:
+def _create(store: TileStore, region: Window, identity: Mapping[str, Any], aside: Path) -> None:
     final = Path(store.path)
-    staged = final.with_name(f".{final.name}.{os.getpid()}")
-    shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
+    staged = Path(tempfile.mkdtemp(dir=aside), final.name)
+    staged.mkdir()
     group = zarr.open_group(staged, mode="w")
     shape = (region.row_stop - store.origin_row, region.col_stop - store.origin_col)
     for layer in store.layers:
@@ -211,6 +220,7 @@ def _create(store: TileStore, region: Window, identity: Mapping[str, Any]) -> No
     (staged / _RECORDS).mkdir()
     (staged / _IDENTITY).write_text(json.dumps(identity, sort_keys=True), encoding="utf-8")
     staged.replace(final)
+    staged.parent.rmdir()
 
 
 def _check_identity(path: Path, identity: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from geounet.models.checkpoint import read_checkpoint, select_weights
 from geounet.models.encoders import Architecture, build_network
 from geounet.models.model_file import Band, ModelCard, save_model
 from geounet.models.receptive_field import probe_receptive_field
-from geounet.outputs import check_output
+from geounet.outputs import claimed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,15 +80,15 @@ def import_model(
             are missing or contradict them.
         OutputError: the model file exists or cannot be written.
     """
-    check_output(out, overwrite)
-    checkpoint = read_checkpoint(source, trust=trust)
-    try:
-        arch, encoder = _named(facts, checkpoint.hyperparameters)
-        network, architecture = _network(checkpoint.weights, arch, encoder)
-        card = _card(facts, architecture, network, command)
-    except ModelError as error:
-        raise ModelError(f"{source}: {error}") from error
-    save_model(out, network, card)
+    with claimed([out], f"import {source.absolute()} {facts}", overwrite):
+        checkpoint = read_checkpoint(source, trust=trust)
+        try:
+            arch, encoder = _named(facts, checkpoint.hyperparameters)
+            network, architecture = _network(checkpoint.weights, arch, encoder)
+            card = _card(facts, architecture, network, command)
+        except ModelError as error:
+            raise ModelError(f"{source}: {error}") from error
+        save_model(out, network, card)
     return card
 
 

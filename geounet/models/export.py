@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from geounet.errors import ModelError
-from geounet.models.model_file import load_model
-from geounet.outputs import atomic, check_output
+from geounet.models.model_file import fingerprint, load_model
+from geounet.outputs import atomic, claimed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,12 +95,11 @@ def export_model(model: Path, out: Path, *, window_size: int = 512, overwrite: b
     if chosen is None:
         raise ModelError(f"{out} ends in {out.suffix or 'nothing'!r}; known endings: {', '.join(_FORMATS)}")
     _check_packages(chosen.packages, out.suffix)
-    for path in (out, out.with_suffix(chosen.companion)) if chosen.companion else (out,):
-        check_output(path, overwrite)
     network, card = load_model(model)
     _check_window(window_size, card.stride)
     scene_network = FromScene(network, card).eval()
-    with atomic(out) as staged:
+    outputs = [out, out.with_suffix(chosen.companion)] if chosen.companion else [out]
+    with claimed(outputs, f"export {fingerprint(model)} {window_size}", overwrite), atomic(out) as staged:
         with _quiet(), torch.no_grad():
             _write(chosen, scene_network, card, staged)
         return _compare(scene_network, chosen.load(staged), card, window_size)

@@ -6,8 +6,6 @@ The file appears under its name only when it is whole.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ import rasterio.windows
 
 from geounet.classes import LandClass, default_class
 from geounet.errors import OutputError
+from geounet.outputs import atomic
 from geounet.raster.scene import load_scene, opened, pixel_coordinates_allowed, small_cache
 from geounet.raster.styles import write_qml
 
@@ -75,25 +74,25 @@ def write_cog(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Window,
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file in it")
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-            plain, cog = Path(folder, f"{path.name}.plain"), Path(folder, path.name)
+        with atomic(path, _companions(path)) as cog:
+            plain = cog.with_name(f"{path.name}.plain")
             # GDAL would hold up to a twentieth of the memory in blocks that nobody asks for again.
             with small_cache():
                 _write_plain(plain, profile, pieces)
                 _copy_to_cog(plain, cog, {"nbits": 16} if profile.dtype == "float16" else {})
-            sidecar = Path(f"{path}.aux.xml")
-            if sidecar.exists():
-                # Of the class raster that this one replaces.
-                sidecar.unlink()
-                path.with_suffix(".qml").unlink(missing_ok=True)
+            plain.unlink()
             if profile.classes:
-                staged = Path(folder, "categories.xml")
-                staged.write_text(_categories_xml(profile.classes), encoding="utf-8")
-                shutil.move(staged, sidecar)
-                write_qml(path, profile.classes)
-            cog.replace(path)
-    except (OSError, rasterio.errors.RasterioError) as error:
+                Path(f"{cog}.aux.xml").write_text(_categories_xml(profile.classes), encoding="utf-8")
+                write_qml(cog, profile.classes)
+    except rasterio.errors.RasterioError as error:
         raise OutputError(f"{path} cannot be written: {error}") from error
+
+
+def _companions(path: Path) -> tuple[Path, ...]:
+    """What a class raster has beside it, where one is replaced; the style of others is not ours."""
+    sidecar = Path(f"{path}.aux.xml")
+    # The sidecar, which tells, goes last.
+    return (path.with_suffix(".qml"), sidecar) if sidecar.exists() else ()
 
 
 def _write_plain(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Window, NDArray[Any]]]) -> None:

@@ -6,18 +6,19 @@ import hashlib
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geounet.errors import UnreachableError
+from geounet.errors import SceneError, UnreachableError
 from geounet.grid import Window
 from geounet.raster.remote import ask, is_remote, over_network, public_name
 from geounet.raster.scene import load_scene, opened, read_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from geounet.raster.scene import Scene
 
@@ -44,6 +45,27 @@ def identity_of(path: str | Path) -> list[Any]:
     files = _files(name)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return [_absolute(name), *pool.map(_file, sorted(files))]
+
+
+def request_hash(verb: str, inputs: Iterable[str | Path], *choices: Any) -> str:
+    """What tells a request from others: a hash of what it does, of the files that it reads as they are, and of how.
+
+    Args:
+        verb: what is done.
+        inputs: rasters and other files.
+        choices: all else that the outputs depend on, as JSON or with a telling `repr`.
+    """
+    known = [_identity(name) for name in inputs]
+    text = json.dumps([verb, known, choices, version("geounet")], default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _identity(name: str | Path) -> list[Any]:
+    """As :func:`identity_of`; of what is no raster, the file's own."""
+    try:
+        return identity_of(name)
+    except SceneError:
+        return _file(str(name)) if Path(name).exists() else [str(name)]
 
 
 def _absolute(name: str) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from geounet.classes import NODATA
 from geounet.components.cleaning import Cleaning, clean_tiles
-from geounet.outputs import check_output
+from geounet.outputs import claimed
 from geounet.raster.class_raster import class_reader, load_class_raster, profile_of, to_stored
 from geounet.raster.cog import write_cog
+from geounet.raster.identity import request_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,10 +51,10 @@ def clean(
             that are no classes.
         OutputError: `out` exists or cannot be written.
     """
-    check_output(out, overwrite)
     scene = load_class_raster(raster, force)
     changed = valid = 0
-    with class_reader(scene) as read:
+    request = request_hash("clean", [raster], asdict(steps))
+    with claimed([out], request, overwrite), class_reader(scene) as read:
 
         def counted() -> Iterator[tuple[Window, NDArray[np.uint8]]]:
             nonlocal changed, valid

@@ -24,7 +24,7 @@ from geounet.engine.tile_store import BlockRecord, Layer, TileStore, open_store
 from geounet.engine.tuning import Tuning, tune
 from geounet.errors import GeounetError, OutputError, SceneError, UnreachableError
 from geounet.models.model_file import fingerprint, read_card
-from geounet.outputs import check_output
+from geounet.outputs import claimed, workspace_of
 from geounet.raster.cog import RasterProfile, write_cog
 from geounet.raster.identity import identity_of
 from geounet.raster.placement import transform_of
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from geounet.classes import LandClass
+    from geounet.models.model_file import ModelCard
     from geounet.raster.scene import Scene
 
     Progress = Callable[[int, int], None]
@@ -98,7 +99,7 @@ def predict(
         bands: bands of the scene to read, from 1; see :func:`geounet.engine.compatibility.scene_for_model`.
         bbox: see :func:`geounet.engine.plan.plan_prediction`.
         engine: how to run.
-        overwrite: replace outputs that exist, and start unfinished work anew.
+        overwrite: replace outputs that exist, and start unfinished work of other requests anew.
         progress: called with the blocks done and the blocks in all.
 
     Raises:
@@ -110,9 +111,26 @@ def predict(
     start = time.perf_counter()
     engine = engine or Engine()
     outputs = _Outputs(out, confidence, probabilities)
-    outputs.check(overwrite)
-    card = read_card(model)
-    scene, device = scene_for_model(path, card, bands), pick_device(engine.device)
+    outputs.check()
+    request = request_of(path, model, bands=bands, bbox=bbox, engine=engine)
+    dtype = None if probabilities is None else probabilities_dtype
+    with claimed(outputs.paths, f"{request} {dtype}", overwrite) as claim:
+        card = read_card(model)
+        scene, device = scene_for_model(path, card, bands), pick_device(engine.device)
+        plan = _plan(scene, card, model, device, engine, bbox)
+        work = Work(plan, model.absolute(), fingerprint(model), str(device), request, dtype)
+        done = _fill(work, outputs, engine, progress, restart=overwrite and not claim.resumed)
+    return _summary(plan, *done, time.perf_counter() - start)
+
+
+def _plan(
+    scene: Scene,
+    card: ModelCard,
+    model: Path,
+    device: torch.device,
+    engine: Engine,
+    bbox: tuple[float, float, float, float] | None,
+) -> Plan:
     tuning = tune(
         scene,
         card,
@@ -126,26 +144,34 @@ def predict(
     plan = plan_prediction(scene, card, tuning, engine.tile_size, bbox, tta=engine.tta)
     if plan.tiling.startswith("approximate"):
         _log.warning("the tiling may show; %s", plan.tiling)
-    request = request_of(path, model, bands=bands, bbox=bbox, engine=engine)
-    dtype = None if probabilities is None else probabilities_dtype
-    work = Work(plan, model.absolute(), fingerprint(model), str(device), request, dtype)
-    identity = store_identity(work)
-    store = _open_store(work, out, identity, restart=overwrite)
+    return plan
+
+
+def _fill(
+    work: Work, outputs: _Outputs, engine: Engine, progress: Progress, *, restart: bool
+) -> tuple[Tuning, list[BlockRecord], int]:
+    """Run what is missing in the tile store, and make the rasters of it.
+
+    Returns:
+        What it ran with, the records of all blocks, and how many of them an earlier run had finished.
+    """
+    identity, aside = store_identity(work), workspace_of(outputs.classes)
+    store = _open_store(work, outputs.classes, identity, aside, restart=restart)
     try:
-        work = _with_integers(work, store) if tuning.precision == "int8" else work
+        work = _with_integers(work, store) if work.plan.tuning.precision == "int8" else work
         with small_cache():
             records, resumed = _run_blocks(work, store, engine, progress)
-        _check_unchanged(scene, identity["scene"])
+        _check_unchanged(work.plan.scene, identity["scene"])
     except UnreachableError:
         # A server's trouble passes, and a fresh signed URL is the same scene: the finished blocks stay.
         raise
     except GeounetError:
         # Known to be wrong with the input, so trying again would end the same way: nothing is left to resume.
-        store.remove()
+        store.remove(aside)
         raise
     _gather(work, store, outputs)
-    store.remove()
-    return _summary(work.plan, records, resumed, time.perf_counter() - start)
+    store.remove(aside)
+    return work.plan.tuning, records, resumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +182,15 @@ class _Outputs:
     confidence: Path | None
     probabilities: Path | None
 
-    def check(self, overwrite: bool) -> None:
-        paths = [path for path in (self.classes, self.confidence, self.probabilities) if path is not None]
-        for index, path in enumerate(paths):
-            if path.absolute() in [other.absolute() for other in paths[:index]]:
+    @property
+    def paths(self) -> list[Path]:
+        """All of them, the one that is written last first."""
+        return [path for path in (self.classes, self.confidence, self.probabilities) if path is not None]
+
+    def check(self) -> None:
+        for index, path in enumerate(self.paths):
+            if path.absolute() in [other.absolute() for other in self.paths[:index]]:
                 raise OutputError(f"two rasters (classes, confidence, probabilities) have the same name: {path}")
-            check_output(path, overwrite)
 
 
 def _check_unchanged(scene: Scene, before: list[Any]) -> None:
@@ -171,7 +200,7 @@ def _check_unchanged(scene: Scene, before: list[Any]) -> None:
         )
 
 
-def _open_store(work: Work, out: Path, identity: dict[str, Any], *, restart: bool) -> TileStore:
+def _open_store(work: Work, out: Path, identity: dict[str, Any], aside: Path, *, restart: bool) -> TileStore:
     plan, layers = work.plan, [Layer("classes"), Layer("confidence")]
     if work.probabilities:
         layers.append(Layer(PROBABILITIES, len(plan.card.classes), work.probabilities))
@@ -181,6 +210,7 @@ def _open_store(work: Work, out: Path, identity: dict[str, Any], *, restart: boo
         plan.block_shape,
         layers,
         identity,
+        aside=aside,
         shift=plan.reach,
         # Blended blocks are large and come piece by piece: neither here nor in the COG is one held as a whole.
         chunk_shape=(plan.grid.core_height, plan.grid.core_width) if plan.reach else None,
@@ -268,7 +298,7 @@ def _gather(work: Work, store: TileStore, outputs: _Outputs) -> None:
     write_cog(outputs.classes, RasterProfile(**common, classes=plan.card.classes), pieces)
 
 
-def _summary(plan: Plan, records: Sequence[BlockRecord], resumed: int, seconds: float) -> Prediction:
+def _summary(plan: Plan, tuning: Tuning, records: Sequence[BlockRecord], resumed: int, seconds: float) -> Prediction:
     counts = [sum(column) for column in zip(*(record.counts for record in records), strict=True)]
     windows = sum(record.windows for record in records)
     return Prediction(
@@ -280,5 +310,5 @@ def _summary(plan: Plan, records: Sequence[BlockRecord], resumed: int, seconds: 
         resumed=resumed,
         blocks=len(plan.blocks),
         seconds=seconds,
-        tuning=plan.tuning,
+        tuning=tuning,
     )

@@ -13,8 +13,9 @@ from geounet.classes import NODATA, LandClass, default_class
 from geounet.data.labels import Pair, class_field, code_of, in_crs_of, polygons_on, read_codes, read_polygons
 from geounet.errors import LabelError
 from geounet.grid import Grid
-from geounet.outputs import check_output
+from geounet.outputs import claimed
 from geounet.raster.cog import RasterProfile, classes_of, write_cog
+from geounet.raster.identity import request_hash
 from geounet.raster.placement import bounds_of
 from geounet.raster.scene import load_scene
 
@@ -84,8 +85,23 @@ def rasterize(
         SceneError: `like` cannot be read.
         OutputError: `out` exists or cannot be written.
     """
-    check_output(out, overwrite)
     scene = load_scene(like)
+    request = request_hash("rasterize", [polygons, like], attribute, classes, background, all_touched)
+    with claimed([out], request, overwrite):
+        return _rasterize(polygons, scene, out, attribute, classes, background, all_touched, tile_size, progress)
+
+
+def _rasterize(
+    polygons: Path,
+    scene: Scene,
+    out: Path,
+    attribute: str | None,
+    classes: Sequence[LandClass],
+    background: int,
+    all_touched: bool,
+    tile_size: int,
+    progress: Progress,
+) -> RasterizeSummary:
     frame = read_polygons(polygons)
     field = class_field(frame, polygons, attribute)
     known = tuple(classes) or _named_classes(frame, field, polygons)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from geounet.errors import OutputError
 from geounet.formats.vector_io import read_vectors
 from geounet.models.model_file import fingerprint, read_card
-from geounet.outputs import atomic, check_output
+from geounet.outputs import atomic, claimed, is_unfinished, sweep
 from geounet.pages.pictures import preview
 from geounet.raster.cog import tags_of
+from geounet.raster.identity import request_hash
 from geounet.raster.remote import public_name
 from geounet.tasks.clean import clean
 from geounet.tasks.predict import predict, request_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from geounet.components.cleaning import Cleaning
+    from geounet.outputs import Claim
     from geounet.tasks.predict import Engine
     from geounet.tasks.vectorize import Touching
 
@@ -94,60 +96,64 @@ def run(
     """
     record, classes, share = folder / "product.json", folder / "classes.tif", folder / "confidence.tif"
     polygons, picture = folder / f"polygons.{vector_format}", folder / "preview.png"
-    check_output(record, overwrite)
-    predicted = folder / "predicted.tif" if steps else classes
-    request = request_of(scene, model, bands=bands, bbox=bbox, engine=engine)
-    if overwrite or not _is_done(predicted, request):
-        predict(
-            scene,
-            model,
-            predicted,
+    choices = [bands, bbox, vector_format, min_area, simplification, smooth, touching, steps, engine]
+    with claimed([record], request_hash("run", [scene, model], *choices), overwrite) as claim:
+        predicted = folder / "predicted.tif" if steps else classes
+        request = request_of(scene, model, bands=bands, bbox=bbox, engine=engine)
+        if overwrite or not _is_done(predicted, request, claim):
+            predict(
+                scene,
+                model,
+                predicted,
+                confidence=share,
+                bands=bands,
+                bbox=bbox,
+                engine=engine,
+                overwrite=claim.may_replace,
+                progress=progress,
+            )
+        if steps:
+            clean(predicted, classes, steps, overwrite=True)
+        summary = vectorize(
+            classes,
+            polygons,
             confidence=share,
-            bands=bands,
-            bbox=bbox,
-            engine=engine,
-            overwrite=overwrite,
-            progress=progress,
+            min_area=min_area,
+            simplification=simplification,
+            smooth=smooth,
+            touching=touching,
+            overwrite=True,
         )
-    if steps:
-        clean(predicted, classes, steps, overwrite=True)
-    summary = vectorize(
-        classes,
-        polygons,
-        confidence=share,
-        min_area=min_area,
-        simplification=simplification,
-        smooth=smooth,
-        touching=touching,
-        overwrite=True,
-    )
-    preview(scene, classes, picture, read_card(model).classes, read_vectors(polygons) if summary.polygons else None)
-    product = Product(
-        public_name(str(scene)),
-        classes,
-        share,
-        polygons,
-        picture,
-        record,
-        summary.pixels,
-        summary.polygons,
-        summary.area_ha,
-    )
-    with atomic(record) as staged:
-        staged.write_text(json.dumps(_plain(product, model), indent=2), encoding="utf-8")
+        preview(scene, classes, picture, read_card(model).classes, read_vectors(polygons) if summary.polygons else None)
+        product = Product(
+            public_name(str(scene)),
+            classes,
+            share,
+            polygons,
+            picture,
+            record,
+            summary.pixels,
+            summary.polygons,
+            summary.area_ha,
+        )
+        with atomic(record) as staged:
+            staged.write_text(json.dumps(_plain(product, model), indent=2), encoding="utf-8")
+    sweep(folder)
     return product
 
 
-def _is_done(predicted: Path, request: str) -> bool:
+def _is_done(predicted: Path, request: str, claim: Claim) -> bool:
     """Whether an earlier run, cut off later, has left just the raster that is asked for.
 
     Raises:
         OutputError: a raster of other work is in the way.
     """
-    if not predicted.exists():
+    if not predicted.exists() or is_unfinished(predicted):
         return False
     if tags_of(predicted).get("REQUEST") == request:
         return True
+    if claim.may_replace:
+        return False
     raise OutputError(
         f"{predicted} was made of another scene, by another model or with other options; --overwrite replaces it"
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geounet.outputs import atomic, check_output
+from geounet.outputs import atomic, claimed
+from geounet.raster.identity import request_hash
 from geounet.raster.scene import Scene, load_scene
 from geounet.sources.stacking import stack_text
 
@@ -37,9 +38,8 @@ def stack(
         SceneError: the scenes have different CRSs or share no ground, or `like` cannot be opened.
         OutputError: `out` exists or cannot be written.
     """
-    check_output(out, overwrite)
     reference = load_scene(like) if like else min(scenes, key=lambda scene: abs(scene.transform.determinant))
     text = stack_text(scenes, reference, resampling, title=out.name)
-    with atomic(out) as staged:
+    with claimed([out], request_hash("stack", [], text), overwrite), atomic(out) as staged:
         staged.write_text(text, encoding="utf-8")
     return load_scene(out)

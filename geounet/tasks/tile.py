@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +14,12 @@ import rasterio
 from geounet.classes import NODATA
 from geounet.data.chip_catalog import ChipRecord, read_record, span_of_scene, write_catalog, write_index, write_item
 from geounet.data.chip_plan import ChipRow, Split, areas_of, plan_rows
-from geounet.data.labels import POLYGON_ENDINGS, Pair, read_codes
+from geounet.data.labels import Pair, read_codes
 from geounet.data.pairing import list_rasters, pair_labels
 from geounet.engine.cluster import connect, map_unordered
 from geounet.errors import OutputError
-from geounet.outputs import atomic, check_output
-from geounet.raster.identity import identity_of
+from geounet.outputs import atomic, claimed, sweep
+from geounet.raster.identity import request_hash
 from geounet.raster.placement import transform_of
 from geounet.raster.scene import Scene, load_scene, opened, pixel_coordinates_allowed, read_stored
 
@@ -186,7 +183,6 @@ def tile(
     Raises:
         GeounetError: scenes or labels that cannot be used, or a folder that cannot be written.
     """
-    check_output(folder / INDEX, overwrite)
     files, sources = list_rasters(scenes), list_rasters(labels) if labels else ()
     items: Sequence[Scene | Pair] = (
         pair_labels(files, sources, bands=bands, classes=classes, label_field=label_field)
@@ -196,14 +192,32 @@ def tile(
     how = split or Split()
     choices = [bands, [asdict(item) for item in classes], label_field, size, overlap, asdict(how)]
     rows = plan_rows(areas_of(items, how, size), size, overlap)
-    _begin(folder, _request([*files, *sources], choices), [*files, *sources], overwrite)
+    request = request_hash("tile", [*files, *sources], *choices)
+    with claimed([folder / INDEX], request, overwrite) as claim:
+        _begin(folder, request, [*files, *sources], claim.may_replace)
+        records = _cut(folder, rows, classes, scheduler, workers, progress)
+        (folder / _REQUEST).unlink()
+    return records
+
+
+def _cut(
+    folder: Path,
+    rows: Sequence[ChipRow],
+    classes: Sequence[LandClass],
+    scheduler: str,
+    workers: int,
+    progress: Progress,
+) -> tuple[ChipRecord, ...]:
+    """All chips, and what is said of them."""
     known = {row.area.scene.label: row.area.scene for row in rows}
     spans = {name: span_of_scene(scene) for name, scene in known.items()}
     cutter = Cutter(folder.absolute(), tuple(classes), spans)
     records = _run(cutter, rows, scheduler, workers, progress)
     write_catalog(folder, records, known, spans)
+    for part in _PARTS:
+        for kind in ("", *_KINDS):
+            sweep(folder / part / kind)
     write_index(folder / INDEX, records, known)
-    (folder / _REQUEST).unlink()
     return records
 
 
@@ -221,20 +235,6 @@ def _run(
     with connect(scheduler, workers) as client:
         map_unordered(client, cutter, rows, take)
     return tuple(sorted(found, key=lambda record: (record.part, record.name)))
-
-
-def _request(files: Sequence[Path | str], choices: list[Any]) -> str:
-    """A hash of all that the chips depend on."""
-    known = [_identity(path) for path in files]
-    return hashlib.sha256(json.dumps([known, choices, version("geounet")]).encode()).hexdigest()
-
-
-def _identity(file: Path | str) -> list[Any]:
-    path = Path(file)
-    if path.suffix.lower() not in POLYGON_ENDINGS:
-        return identity_of(file)
-    status = path.stat()
-    return [str(path.absolute()), status.st_size, status.st_mtime_ns]
 
 
 def _begin(folder: Path, request: str, inputs: Sequence[Path | str], overwrite: bool) -> None:

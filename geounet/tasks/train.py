@@ -32,10 +32,11 @@ from geounet.models.losses import build_loss
 from geounet.models.model_file import ModelCard, read_card, save_model
 from geounet.models.pretrained import load_pretrained
 from geounet.models.receptive_field import probe_receptive_field
-from geounet.outputs import check_output
+from geounet.outputs import check_output, claimed, is_unfinished, tidy
 from geounet.pages.review import heard_warnings, look_back
 from geounet.pages.sample_sheet import write_sample_sheet
 from geounet.pages.training import write_training_page
+from geounet.raster.identity import request_hash
 from geounet.raster.placement import pixel_size
 from geounet.training.batches import ValidationBatches, dataset_of, first_patches, training_batches
 from geounet.training.log import TensorBoardLog, log_path, write_log
@@ -101,11 +102,36 @@ def train(
     Raises:
         GeounetError: inputs that cannot be used, or an output that cannot be written; the sentence says which.
     """
-    going_on = _check_model_file(out, overwrite, resume)
     _check_schedule(schedule, recipe, validated=validation is not None or recipe.val_fraction is not None)
+    given = request_hash("train", [], source, validation, recipe, schedule, classes)
+    outputs = [out] if page is None else [out, page]
+    going_on = _goes_on(out, overwrite, resume, of_this=is_unfinished(out, given))
+    with claimed(outputs, given, overwrite or going_on):
+        for path in (state_path(out), log_path(out)):
+            tidy(path)
+        if not going_on:
+            state_path(out).unlink(missing_ok=True)
+        return _train(
+            source, validation, out, recipe, schedule, classes, command, tensorboard, page, report, going_on=going_on
+        )
+
+
+def _train(
+    source: Source | DatasetSource,
+    validation: Source | DatasetSource | None,
+    out: Path,
+    recipe: Recipe,
+    schedule: Schedule,
+    classes: Sequence[LandClass],
+    command: str,
+    tensorboard: Path | None,
+    page: Path | None,
+    report: Report,
+    *,
+    going_on: bool,
+) -> ModelCard:
+    """As :func:`train`, whose outputs are claimed; from the state that there is, or anew."""
     device = pick_device(recipe.device)
-    if page is not None:
-        check_output(page, overwrite=overwrite or going_on)
     with heard_warnings() as notes:
         pairs, checks, statistics, table = _gathered(source, validation, classes, recipe)
     torch.manual_seed(recipe.seed)
@@ -214,21 +240,18 @@ def show_samples(
     return len(images)
 
 
-def _check_model_file(out: Path, overwrite: bool, resume: bool) -> bool:
-    """Whether there is a training to go on with.
+def _goes_on(out: Path, overwrite: bool, resume: bool, *, of_this: bool) -> bool:
+    """Whether there is a training that was interrupted and is gone on with.
 
     Raises:
-        OutputError: a model file may not be replaced, or cannot be written.
+        OutputError: there is one, and it is neither to be gone on with nor to be begun anew.
     """
-    unfinished = state_path(out).exists()
-    if unfinished and resume:
-        check_output(out, overwrite=True)
-        return True
-    if unfinished and not overwrite:
+    if not state_path(out).exists() or (overwrite and not resume):
+        return False
+    if not (resume or of_this):
         raise OutputError(f"the training of {out} was interrupted; --resume goes on with it, --overwrite begins anew")
-    check_output(out, overwrite)
-    state_path(out).unlink(missing_ok=True)
-    return False
+    _log.warning("%s: going on with the training that was interrupted", out)
+    return True
 
 
 def _check_schedule(schedule: Schedule, recipe: Recipe, *, validated: bool) -> None:

@@ -24,9 +24,10 @@ from geounet.outlines.simplify import NOTHING, simplify_batches
 from geounet.outlines.stitching import Raster
 from geounet.outlines.streaming import raster_polygons
 from geounet.outlines.strips import Touching, open_strips
-from geounet.outputs import check_output
+from geounet.outputs import claimed
 from geounet.raster.class_raster import class_names, load_band, load_class_raster
 from geounet.raster.cog import classes_of
+from geounet.raster.identity import request_hash
 from geounet.raster.scene import load_scene
 
 if TYPE_CHECKING:
@@ -100,13 +101,27 @@ def vectorize(
         OutputError: `out` exists, cannot be written, or has an unknown ending.
     """
     check_format(out)
-    check_output(out, overwrite)
     plan = _plan(raster, confidence, stats, min_area, connectivity, touching, force)
+    choices = (stats, min_area, connectivity, touching, simplification, smooth, fiboa)
+    request = request_hash("vectorize", plan.inputs, choices)
+    with claimed([out], request, overwrite):
+        return _write(plan, out, tile_size, workers, simplification, smooth, fiboa)
+
+
+def _write(
+    plan: _Plan,
+    out: Path,
+    tile_size: int,
+    workers: int | None,
+    simplification: float | None,
+    smooth: bool,
+    fiboa: Fiboa | None,
+) -> VectorSummary:
     count, pixels, area = 0, 0, 0.0
     # Simplified outlines that met in a corner may come to lie in two parts.
-    multi = connectivity != 4 or simplification is not None or smooth  # noqa: PLR2004
-    style = classes_of(raster)
-    with open_writer(out, crs=plan.crs, overwrite=overwrite, multi=multi, classes=style, fiboa=fiboa) as writer:
+    multi = plan.connectivity != 4 or simplification is not None or smooth  # noqa: PLR2004
+    style = classes_of(plan.scene.path)
+    with open_writer(out, crs=plan.crs, overwrite=True, multi=multi, classes=style, fiboa=fiboa) as writer:
         for batch in _encoded(plan, tile_size, workers, simplification, smooth):
             kept = batch if fiboa is None else _of_classes(batch, fiboa.fields)
             writer.write_encoded(kept)
@@ -207,6 +222,12 @@ class _Plan:
     """4 or 8."""
     touching: Touching | None
     """How touching fields are told apart, if they are."""
+
+    @property
+    def inputs(self) -> list[str]:
+        """All files that are read."""
+        boundary = [] if self.touching is None or self.touching.boundary is None else [str(self.touching.boundary)]
+        return [self.scene.path, *(scene.path for scene in self.layers), *boundary]
 
     @property
     def layers(self) -> list[Scene]:

@@ -76,7 +76,7 @@ def schedule(folder: Path, blocks: int, workers: int) -> dict[str, Any]:
     with clocked(phases, "plan"):
         grid = Grid(region, CORE, CORE, HALO, STRIDE)
         plan = grid.blocks(CORE)
-    store = open_store(folder / "c.tif.tiles", region, grid.block_shape(CORE), (), {"scene": "virtual"})
+    store = open_store(folder / "c.tif.tiles", region, grid.block_shape(CORE), (), {"scene": "virtual"}, aside=folder)
     with clocked(phases, "look for finished blocks"):
         missing = [block for block in plan if store.record(block) is None]
     records: list[BlockRecord] = []

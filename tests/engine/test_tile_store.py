@@ -21,7 +21,7 @@ IDENTITY = {"scene": ["a.tif", 12], "model": "abc", "halo": 16}
 
 
 def opened_at(path, identity=IDENTITY, **given):
-    return open_store(path, REGION, SHAPE, LAYERS, identity, **given)
+    return open_store(path, REGION, SHAPE, LAYERS, identity, aside=path.parent, **given)
 
 
 def drawn(block):
@@ -166,7 +166,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path):
 
 
 def test_a_store_that_is_removed_leaves_nothing(tmp_path):
-    opened_at(tmp_path / "store").remove()
+    opened_at(tmp_path / "store").remove(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -182,7 +182,7 @@ def test_tensorboard_that_is_not_installed_is_named(place, tmp_path, monkeypatch
 
 
 def test_an_interrupted_training_is_neither_lost_nor_mixed_up(place, tmp_path):
-    """Without --resume it is refused, with other settings too; --overwrite begins anew."""
+    """The same goes on; other settings are refused, with --resume too; --overwrite begins anew."""
     out = tmp_path / "m.safetensors"
     run(place, out, epochs=1)
     # As a training leaves it that was interrupted after an epoch.
@@ -193,7 +193,8 @@ def test_an_interrupted_training_is_neither_lost_nor_mixed_up(place, tmp_path):
     process.kill()
     process.communicate()
     with pytest.raises(OutputError, match="was interrupted; --resume goes on with it, --overwrite begins anew"):
-        run(place, out)
+        run(place, out, "--loss", "ce")
+    assert state_path(out).exists()
     with pytest.raises(ModelError, match=r"loss was \"ce\+dice\" and is \"ce\".* give the same to --resume"):
         run(place, out, "--resume", "--loss", "ce")
     assert run(place, out, "--overwrite", epochs=2).exit_code == 0

@@ -186,11 +186,10 @@ def test_a_raster_without_classes_loses_the_old_ones_sidecar(tmp_path):
     assert classes_of(path) == ()
 
 
-@pytest.mark.parametrize("place", ["missing/out.tif", "file/out.tif"])
-def test_a_place_that_cannot_be_written_is_refused_by_name(tmp_path, place):
+def test_a_place_that_cannot_be_written_is_refused_by_name(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match=place):
-        write_whole(tmp_path / place, draw(), classes=CLASSES)
+    with pytest.raises(OutputError, match=r"file/out\.tif"):
+        write_whole(tmp_path / "file" / "out.tif", draw(), classes=CLASSES)
     assert [item.name for item in tmp_path.iterdir()] == ["file"]
 
 
