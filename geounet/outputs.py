@@ -59,6 +59,20 @@ def check_output(path: Path, overwrite: bool = False) -> None:
         raise unwritable(path, error) from error
 
 
+def check_ending(path: Path, *endings: str) -> None:
+    """Make sure, before any work is done, that an output's name says what will be written.
+
+    Args:
+        path: the output.
+        endings: what its name may end in, in small letters and with the dot.
+
+    Raises:
+        OutputError: it ends in none of these.
+    """
+    if path.suffix.lower() not in endings:
+        raise OutputError(f"{path} ends in none of {', '.join(endings)}: give the output one of these endings")
+
+
 @contextmanager
 def claimed(paths: Sequence[Path], request: str, overwrite: bool = False) -> Iterator[Claim]:
     """Several outputs of one request, checked, and no other process's until the block is left.

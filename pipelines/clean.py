@@ -23,6 +23,7 @@ from . import options
 @options.force("Take RASTER for one of classes, whatever it says of itself.")
 @options.overwrite
 @options.common
+@options.depends(sieve_to=("sieve",), connectivity=("sieve",))
 def command(raster, out, tile_size, force, overwrite, quiet, **steps):
     """Clean the class raster RASTER: majority, open, close, sieve, then fill holes, each where asked for.
 
@@ -32,10 +33,15 @@ def command(raster, out, tile_size, force, overwrite, quiet, **steps):
     from geounet.components.cleaning import Cleaning
     from geounet.tasks.clean import clean
 
+    cleaning = Cleaning(**steps)
+    if not (cleaning.margin or cleaning.over_seams):
+        raise click.UsageError(
+            "nothing is cleaned without a step: give --majority, --open, --close, --sieve or --fill-holes"
+        )
     summary = clean(
         raster,
         out,
-        Cleaning(**steps),
+        cleaning,
         tile_size=tile_size,
         force=force,
         overwrite=overwrite,

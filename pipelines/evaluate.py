@@ -111,6 +111,7 @@ _PATH = click.Path(path_type=Path, allow_dash=True)
 @options.force("Take rasters for ones of classes, whatever they say of themselves.")
 @options.overwrite
 @options.common
+@options.depends(object_classes=("objects",), seam_offset=("seams",))
 def command(
     predicted: str,
     reference: str,
@@ -131,14 +132,19 @@ def command(
     either side counts nowhere. Points are taken for a sample, stratified by the mapped classes.
     """
     from geounet.metrics.sides import Reading
-    from geounet.outputs import atomic, claimed
+    from geounet.outputs import atomic, check_ending, claimed
     from geounet.pages.evaluation import write_page
+    from geounet.pages.markup import ENDINGS as PAGES
     from geounet.raster.identity import request_hash
     from geounet.tasks.evaluate import evaluate
 
     from .progress import bar
 
     to_stdout = str(json_file) == "-"
+    if not to_stdout and json_file:
+        check_ending(json_file, ".json")
+    if html_file:
+        check_ending(html_file, *PAGES)
     files = [file for file in (None if to_stdout else json_file, html_file) if file]
     wanted = _asked(picture=_PICTURE if html_file else 0, **asked)
     reading = Reading(_class_table(class_file, predicted, reference), field, all_touched, force)
@@ -165,8 +171,6 @@ def command(
 def _asked(*, seams: int | None, object_classes: tuple[str, ...], objects: bool, **more: Any) -> Asked:
     from geounet.tasks.evaluate import Asked
 
-    if object_classes and not objects:
-        raise click.UsageError("--class is for objects: give --objects as well")
     return Asked(seams=seams or 0, object_classes=object_classes, objects=objects, **more)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import functools
 import importlib
 import logging
@@ -48,6 +49,16 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f".{cmd_name}", __package__).command
         library = LIBRARIES.get(cmd_name, cmd_name)
         return _loading(command, f"geounet.tasks.{library}") if library else command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As in every group; a mistyped command is answered with the nearest one."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name.lower(), COMMANDS, n=1, cutoff=0.5)
+            ctx.fail(f"there is no command {name!r}" + (f"; did you mean {near[0]}?" if near else "; see --help"))
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""

@@ -120,6 +120,29 @@ verbose = option(
 )  # fmt: skip
 
 
+def depends(**needed: tuple[str, ...]) -> Decorator:
+    """Options (parameters' names) that say something of others, of which one must be given; alone they are wrong usage.
+
+    A plain decorator: it stands below the options.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def checked(*args: Any, **given: Any) -> Any:
+            context = click.get_current_context()
+            names = {param.name: param.opts[0] for param in context.command.params}
+            for name, others in needed.items():
+                told = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+                if told and not any(context.params[other] for other in others):
+                    wanted = " or ".join(names[other] for other in others)
+                    raise click.UsageError(f"{names[name]} says something of {wanted}: give that too, or leave it out")
+            return function(*args, **given)
+
+        return checked
+
+    return decorate
+
+
 def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """`-q/--quiet` and `-v/--verbose`, which every command has."""
     return quiet(verbose(function))

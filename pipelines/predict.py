@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 @options.bbox
 @options.overwrite
 @options.common
+@options.depends(probabilities_dtype=("probabilities",))
 def command(scene: str, model: Path, out: Path, quiet: bool, **given: Any) -> None:
     """Turn SCENE into a raster of classes; the same pixels whatever the tile size or the number of workers."""
     from geounet.tasks.predict import predict

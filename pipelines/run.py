@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @options.engine
 @options.overwrite
 @options.common
+@options.depends(sieve_to=("sieve",), connectivity=("sieve",))
 def command(scenes: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
     """Predict, clean if wanted, vectorise and picture each SCENE (a raster file, or a folder of them).
 

@@ -43,8 +43,6 @@ def command(
     from geounet.sources.stac import layers_of, read_item
     from geounet.tasks.stack import stack
 
-    if out.suffix.lower() != ".vrt":
-        raise click.UsageError(f"{out}: a stack is a VRT; give it a name that ends in .vrt")
     layers = []
     for path in scenes:
         item = read_item(path)

@@ -41,6 +41,7 @@ _PATH = click.Path(path_type=Path)
 @options.workers
 @options.overwrite
 @options.common
+@options.depends(seed=("val_fraction", "test_fraction"), label_field=("labels",), class_file=("labels",))
 def command(
     scenes: tuple[Path, ...],
     out: Path,

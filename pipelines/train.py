@@ -254,6 +254,12 @@ class ManyValues(click.Command):
 )
 @options.overwrite
 @options.common
+@options.depends(
+    **dict.fromkeys(("rotate", "scale", "jitter", "noise", "band_drop"), ("augment",)),
+    boundary_sigma=("boundary_weight",),
+    val=("val_labels",),
+    val_labels=("val",),
+)
 def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
     """Train a model on IMAGE files, folders, patterns, lists (.txt), URLs or STAC items, and their labels.
 
@@ -267,8 +273,6 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
     from geounet.training.loop import Schedule
     from geounet.training.memory import keep_freed_memory
 
-    if bool(given["val"]) != bool(given["val_labels"]):
-        raise click.UsageError("--val and --val-labels go together")
     if given["instances"] and given["class_file"]:
         raise click.UsageError("--instances has its own classes: background, object, boundary; leave --classes out")
     if given["val"] and given["val_fraction"]:

@@ -38,8 +38,6 @@ def _parse_stats(_ctx, _param, given):
 def _fiboa(raster, identifier, field_classes, observed):
     """What the options say of a fiboa collection; None where there is to be none."""
     if identifier is None:
-        if observed:
-            raise click.BadParameter("--observed says something of --fiboa, which is not given")
         return None
     from geounet.formats.fiboa import Fiboa, field_values
     from geounet.raster.cog import classes_of
@@ -159,6 +157,9 @@ def _band_of(text, otherwise=""):
 @options.force("Take RASTER for one of classes, whatever it says of itself.")
 @options.overwrite
 @options.common
+@options.depends(
+    rise=("split_touching",), observed=("fiboa",), field_class=("fiboa", "split_touching"), boundary=("split_touching",)
+)
 def command(raster, out, connectivity, quiet, **given):
     """Turn the class raster RASTER into polygons with class, area, perimeter and confidence.
 
@@ -168,8 +169,6 @@ def command(raster, out, connectivity, quiet, **given):
     from geounet.tasks.vectorize import vectorize
 
     field_class = given.pop("field_class")
-    if field_class and not (given["fiboa"] or given["split_touching"]):
-        raise click.BadParameter("--field-class says something of --fiboa and --split-touching; give one of them")
     if given["split_touching"] and connectivity != "4":
         raise click.BadParameter("fields that are split share no corner; leave --connectivity out")
     fiboa = _fiboa(raster, given.pop("fiboa"), field_class, given.pop("observed"))

@@ -18,7 +18,7 @@ from geounet.errors import LabelError, OutputError
 from geounet.formats import gdal, geojson, geoparquet
 from geounet.formats.batches import Layer, decode
 from geounet.formats.fiboa import REQUIRED, collection_metadata, to_fiboa
-from geounet.outputs import atomic, check_output
+from geounet.outputs import atomic, check_ending, check_output
 from geounet.raster import styles
 
 if TYPE_CHECKING:
@@ -220,8 +220,7 @@ _FORMATS: dict[str, Callable[[Path, Layer], AbstractContextManager[Put]]] = {
 
 
 def _format_of(path: Path) -> Callable[[Path, Layer], AbstractContextManager[Put]]:
-    if path.suffix.lower() not in _FORMATS:
-        raise OutputError(f"{path} ends in none of {', '.join(_FORMATS)}: give the output one of these endings")
+    check_ending(path, *_FORMATS)
     return _FORMATS[path.suffix.lower()]
 
 

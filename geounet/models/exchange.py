@@ -16,7 +16,7 @@ from geounet.models.checkpoint import read_checkpoint, select_weights
 from geounet.models.encoders import Architecture, build_network
 from geounet.models.model_file import Band, ModelCard, save_model
 from geounet.models.receptive_field import probe_receptive_field
-from geounet.outputs import claimed
+from geounet.outputs import check_ending, claimed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +80,7 @@ def import_model(
             are missing or contradict them.
         OutputError: the model file exists or cannot be written.
     """
+    check_ending(out, ".safetensors")
     with claimed([out], f"import {source.absolute()} {facts}", overwrite):
         checkpoint = read_checkpoint(source, trust=trust)
         try:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     Colors = NDArray[np.uint8]
 
+ENDINGS = (".html", ".htm")
+"""What a page's name ends in, see :func:`geounet.outputs.check_ending`."""
 RIGHT, WRONG = (0, 114, 178), (213, 94, 0)
 """Blue and vermilion of Okabe and Ito's palette (2008), which the colour-blind can tell apart."""
 NONE = "\N{EN DASH}"

@@ -60,6 +60,10 @@ class RasterProfile:
     """More tags, written as they are."""
 
 
+ENDINGS = (".tif", ".tiff")
+"""What a raster's name ends in, see :func:`geounet.outputs.check_ending`."""
+
+
 def write_cog(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Window, NDArray[Any]]]) -> None:
     """Write a raster whose pieces come in any order; what no piece covers is nodata.
 

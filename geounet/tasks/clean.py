@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from geounet.classes import NODATA
 from geounet.components.cleaning import Cleaning, clean_tiles
-from geounet.outputs import claimed
+from geounet.outputs import check_ending, claimed
 from geounet.raster.class_raster import class_reader, load_class_raster, profile_of, to_stored
-from geounet.raster.cog import write_cog
+from geounet.raster.cog import ENDINGS, write_cog
 from geounet.raster.identity import request_hash
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def clean(
             that are no classes.
         OutputError: `out` exists or cannot be written.
     """
+    check_ending(out, *ENDINGS)
     scene = load_class_raster(raster, force)
     changed = valid = 0
     request = request_hash("clean", [raster], asdict(steps))

@@ -24,8 +24,8 @@ from geounet.engine.tile_store import BlockRecord, Layer, TileStore, open_store
 from geounet.engine.tuning import Tuning, tune
 from geounet.errors import GeounetError, OutputError, SceneError, UnreachableError
 from geounet.models.model_file import fingerprint, read_card
-from geounet.outputs import claimed, workspace_of
-from geounet.raster.cog import RasterProfile, write_cog
+from geounet.outputs import check_ending, claimed, workspace_of
+from geounet.raster.cog import ENDINGS, RasterProfile, write_cog
 from geounet.raster.identity import identity_of
 from geounet.raster.placement import transform_of
 from geounet.raster.scene import small_cache
@@ -191,6 +191,7 @@ class _Outputs:
         for index, path in enumerate(self.paths):
             if path.absolute() in [other.absolute() for other in self.paths[:index]]:
                 raise OutputError(f"two rasters (classes, confidence, probabilities) have the same name: {path}")
+            check_ending(path, *ENDINGS)
 
 
 def _check_unchanged(scene: Scene, before: list[Any]) -> None:

@@ -13,8 +13,8 @@ from geounet.classes import NODATA, LandClass, default_class
 from geounet.data.labels import Pair, class_field, code_of, in_crs_of, polygons_on, read_codes, read_polygons
 from geounet.errors import LabelError
 from geounet.grid import Grid
-from geounet.outputs import claimed
-from geounet.raster.cog import RasterProfile, classes_of, write_cog
+from geounet.outputs import check_ending, claimed
+from geounet.raster.cog import ENDINGS, RasterProfile, classes_of, write_cog
 from geounet.raster.identity import request_hash
 from geounet.raster.placement import bounds_of
 from geounet.raster.scene import load_scene
@@ -85,6 +85,7 @@ def rasterize(
         SceneError: `like` cannot be read.
         OutputError: `out` exists or cannot be written.
     """
+    check_ending(out, *ENDINGS)
     scene = load_scene(like)
     request = request_hash("rasterize", [polygons, like], attribute, classes, background, all_touched)
     with claimed([out], request, overwrite):

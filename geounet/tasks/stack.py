@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geounet.outputs import atomic, claimed
+from geounet.outputs import atomic, check_ending, claimed
 from geounet.raster.identity import request_hash
 from geounet.raster.scene import Scene, load_scene
 from geounet.sources.stacking import stack_text
@@ -38,6 +38,7 @@ def stack(
         SceneError: the scenes have different CRSs or share no ground, or `like` cannot be opened.
         OutputError: `out` exists or cannot be written.
     """
+    check_ending(out, ".vrt")
     reference = load_scene(like) if like else min(scenes, key=lambda scene: abs(scene.transform.determinant))
     text = stack_text(scenes, reference, resampling, title=out.name)
     with claimed([out], request_hash("stack", [], text), overwrite), atomic(out) as staged:

@@ -32,7 +32,8 @@ from geounet.models.losses import build_loss
 from geounet.models.model_file import ModelCard, read_card, save_model
 from geounet.models.pretrained import load_pretrained
 from geounet.models.receptive_field import probe_receptive_field
-from geounet.outputs import check_output, claimed, is_unfinished, tidy
+from geounet.outputs import check_ending, check_output, claimed, is_unfinished, tidy
+from geounet.pages.markup import ENDINGS as PAGES
 from geounet.pages.review import heard_warnings, look_back
 from geounet.pages.sample_sheet import write_sample_sheet
 from geounet.pages.training import write_training_page
@@ -102,6 +103,9 @@ def train(
     Raises:
         GeounetError: inputs that cannot be used, or an output that cannot be written; the sentence says which.
     """
+    check_ending(out, ".safetensors")
+    if page is not None:
+        check_ending(page, *PAGES)
     _check_schedule(schedule, recipe, validated=validation is not None or recipe.val_fraction is not None)
     given = request_hash("train", [], source, validation, recipe, schedule, classes)
     outputs = [out] if page is None else [out, page]
@@ -223,6 +227,7 @@ def show_samples(
     Raises:
         GeounetError: as :func:`train`.
     """
+    check_ending(out, ".png")
     check_output(out, overwrite)
     pairs, _checks, statistics, table = _gathered(source, validation, classes, recipe)
     dataset = dataset_of(pairs, statistics.bands, table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from geounet.models.model_file import Band
     from geounet.training.recipe import Recipe
 
+_log = logging.getLogger(__name__)
 _KEEP_BYTES = 2**30
 _VALIDATION_CORE = 512
 _VALIDATION_HALO = 64
@@ -51,6 +53,7 @@ def training_batches(
     area = sum(region.pixels for region in dataset.regions)
     covering = 2 * area // recipe.patch_size**2
     length = recipe.patches or round_up(min(512, max(128, covering)), recipe.batch_size)
+    batch = _batch_size(length, recipe.batch_size)
     generator = torch.Generator()
     sampler = RandomPatchGeoSampler(
         dataset,
@@ -66,12 +69,25 @@ def training_batches(
         dataset,
         sampler,
         generator,
-        batch_size=recipe.batch_size,
+        batch_size=batch,
         seed=recipe.seed,
         augment=recipe.augment,
         weigh=gaps if recipe.boundary_weight else None,
         workers=loading_workers(device) if recipe.loader_workers is None else recipe.loader_workers,
     )
+
+
+def _batch_size(patches: int, wanted: int) -> int:
+    """Patches a step; what an epoch's patches do not fill is said."""
+    if patches < wanted:
+        _log.warning("an epoch has %d patches, fewer than a batch of %d: the batch is as small", patches, wanted)
+        return patches
+    if patches % wanted:
+        _log.warning(
+            "an epoch's %d patches make %d batches of %d; %d patches of each epoch are left out",
+            patches, patches // wanted, wanted, patches % wanted,
+        )  # fmt: skip
+    return wanted
 
 
 class ValidationBatches:

@@ -167,6 +167,8 @@ class Training:
         )
         self.history: list[EpochResult] = []
         self.steps = 0
+        self.moved = False
+        """Whether this epoch has moved a weight."""
 
     @property
     def model(self) -> nn.Module:
@@ -187,13 +189,14 @@ class Training:
             validation: likewise, once an epoch; a batch may name a `core` (row and column slices) that alone counts.
 
         Raises:
-            ModelError: the loss is no longer finite.
+            ModelError: the loss or the weights are no longer finite, or an epoch made no step.
         """
         clock = _Clock(self.schedule, self.history[-1].seconds if self.history else 0.0)
         while not self._finished(clock):
             clock.epoch = len(self.history)
             torch.manual_seed(derived_seed(self.seed, clock.epoch + 1))
             loss, rate = self._pass(batches(clock.epoch + 1), clock)
+            self._check_epoch(clock.epoch + 1)
             matrix, validation_loss = None, math.nan
             if validation is not None:
                 matrix, validation_loss = self.validate(validation)
@@ -208,7 +211,17 @@ class Training:
         best = self.best
         patience = self.schedule.patience
         tired = patience is not None and best is not None and len(self.history) - best.epoch >= patience
-        return len(self.history) >= self.schedule.epochs or clock.over or tired
+        # However short the time, there is a first step.
+        return len(self.history) >= self.schedule.epochs or (clock.over and bool(self.history)) or tired
+
+    def _check_epoch(self, epoch: int) -> None:
+        """Make sure that an epoch has left a network that can be used, and another than before."""
+        if any(not bool(part.isfinite().all()) for part in self.network.parameters()):
+            raise ModelError(f"weights became NaN or infinite in epoch {epoch}; {_remedy(self.dtype)}")
+        if not self.moved:
+            why = f"all its steps overflowed; {_remedy(self.dtype)}" if self.steps else "it had no batch to learn from"
+            raise ModelError(f"epoch {epoch} moved no weight: {why}")
+        self.moved = False
 
     def _compared(self, result: EpochResult) -> EpochResult:
         best = self.best
@@ -259,6 +272,7 @@ class Training:
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip_norm or math.inf)
         # Where scaled gradients overflow, no weight moves, whichever optimizer has it.
         if not self.scaler.is_enabled() or bool(norm.isfinite()):
+            self.moved = True
             for optimizer in self.optimizers:
                 self.scaler.step(optimizer)
         self.scaler.update()
@@ -288,8 +302,11 @@ def _group(done: int, count: int | None, accumulate: int) -> int:
 def _check_finite(losses: Sequence[Tensor], dtype: torch.dtype) -> None:
     for value in losses:
         if not torch.isfinite(value):
-            hint = ", or --precision bf16 or fp32" if dtype is torch.float16 else ""
-            raise ModelError(f"the loss became {value.item()}; try a lower --learning-rate{hint}")
+            raise ModelError(f"the loss became {value.item()}; {_remedy(dtype)}")
+
+
+def _remedy(dtype: torch.dtype) -> str:
+    return f"try a lower --learning-rate{', or --precision bf16 or fp32' if dtype is torch.float16 else ''}"
 
 
 def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:

@@ -43,6 +43,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("a file where a folder is asked for")
     (tmp_path / "there.tif").write_text("mine")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "folder.tif").mkdir()
     return tmp_path
 
 
@@ -83,7 +84,7 @@ TRAIN = "train scene.tif --labels {} -o out.safetensors --epochs 1"
         ("predict scene.tif -m pickle.safetensors -o out.tif", "pickle.safetensors is not a geounet model file"),
         ("predict scene.tif -m m.safetensors -o there.tif", "there.tif exists; give another name, or --overwrite"),
         ("predict scene.tif -m m.safetensors -o file/out.tif", "out.tif cannot be written"),
-        ("predict scene.tif -m m.safetensors -o empty", "empty is a folder"),
+        ("predict scene.tif -m m.safetensors -o folder.tif", "folder.tif is a folder"),
         (TRAIN.format("absent.tif"), "absent.tif does not exist"),
         (TRAIN.format("far.tif"), "no image overlaps a label"),
         (TRAIN.format("empty.gpkg"), "empty.gpkg is empty"),
@@ -105,6 +106,18 @@ TRAIN = "train scene.tif --labels {} -o out.safetensors --epochs 1"
         ("vectorize three.tif -o out.gpkg", "three.tif has 3 bands"),
         ("vectorize labels.tif -o out.xyz", "out.xyz"),
         ("clean absent.tif -o out.tif --sieve 3", "absent.tif does not exist"),
+        (
+            "predict scene.tif -m m.safetensors -o out.png",
+            "out.png ends in none of .tif, .tiff: give the output one of",
+        ),
+        ("predict scene.tif -m m.safetensors -o out", "out ends in none of .tif"),
+        ("predict scene.tif -m m.safetensors -o out.tif --confidence k.vrt", "k.vrt ends in none of .tif"),
+        ("clean labels.tif -o out.vrt --open 1", "out.vrt ends in none of .tif"),
+        ("rasterize empty.gpkg --like labels.tif -o out.gpkg", "out.gpkg ends in none of .tif"),
+        ("evaluate labels.tif labels.tif --json out.tif", "out.tif ends in none of .json"),
+        ("evaluate labels.tif labels.tif --html out.pdf", "out.pdf ends in none of .html"),
+        (TRAIN.replace("out.safetensors", "out.pt").format("labels.tif"), "out.pt ends in none of .safetensors"),
+        (TRAIN.format("labels.tif --show-samples s.tif"), "s.tif ends in none of .png"),
         ("evaluate absent.tif labels.tif", "absent.tif does not exist"),
         ("evaluate labels.tif far.tif", "overlap"),
         ("run absent.tif -m m.safetensors -o out", "absent.tif does not exist"),
@@ -135,14 +148,28 @@ def test_one_sentence_exit_code_1_and_nothing_left(place, capsys, arguments, sen
         ("predict scene.tif -m m.safetensors -o out.tif --bbox 1,2,3", "3 numbers, not 4"),
         ("predict scene.tif -m m.safetensors -o out.tif --halo wide", "neither a number of pixels nor auto"),
         ("predict scene.tif -m m.safetensors -o out.tif --precision fp64", "fp64"),
-        ("train scene.tif --labels labels.tif -o o.safetensors --val scene.tif", "--val and --val-labels go together"),
+        (
+            "train scene.tif --labels labels.tif -o o.safetensors --val scene.tif",
+            "--val says something of --val-labels",
+        ),
         ("train scene.tif --labels labels.tif -o o.safetensors --loss hinge", "hinge"),
         (
             "train s.tif --labels l.tif --val s.tif --val-labels l.tif --val-fraction 0.2 -o o.safetensors",
             "one of the two",
         ),
         ("vectorize labels.tif -o out.gpkg --connectivity 6", "6"),
-        ("nonsense", "No such command"),
+        ("nonsense", "there is no command 'nonsense'; see --help"),
+        ("pedict scene.tif", "there is no command 'pedict'; did you mean predict?"),
+        ("Vectorise labels.tif", "there is no command 'Vectorise'; did you mean vectorize?"),
+        ("vectorize labels.tif -o out.gpkg --simplfy 3", "No such option '--simplfy'. Did you mean '--simplify'?"),
+        ("clean labels.tif -o out.tif", "give --majority, --open, --close, --sieve or --fill-holes"),
+        ("clean labels.tif -o out.tif --open 1 --sieve-to largest", "--sieve-to says something of --sieve:"),
+        ("vectorize labels.tif -o out.gpkg --rise 0.3", "--rise says something of --split-touching"),
+        ("vectorize labels.tif -o out.gpkg --field-class a", "something of --fiboa or --split-touching"),
+        ("evaluate labels.tif labels.tif --seam-offset 3", "--seam-offset says something of --seams"),
+        ("predict scene.tif -m m.safetensors -o out.tif --probabilities-dtype float16", "something of --probabilities"),
+        ("tile scene.tif -o chips --seed 3", "--seed says something of --val-fraction or --test-fraction"),
+        ("train scene.tif --labels labels.tif -o o.safetensors --no-augment --noise 0.2", "something of --augment"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(place, capsys, arguments, word):

@@ -35,7 +35,7 @@ def values(path):
         (["--sieve", 14, "--sieve-to", "largest", "--sieve-connectivity", 8], [1, 255], 13),
         (["--fill-holes", 1], [1, 3, 255], 1),
         (["--fill_holes", 1, "--open", 1, "--tile-size", 5], [1, 255], 13),
-        ([], [1, 2, 3, 255], 0),
+        (["--open", 0, "--sieve", 1, "--fill-holes", 9], [1, 3, 255], 1),
     ],
 )
 def test_each_step(raster, tmp_path, steps, left, changed):
@@ -47,14 +47,14 @@ def test_each_step(raster, tmp_path, steps, left, changed):
 
 
 def test_quiet_says_nothing(raster, tmp_path):
-    assert run(raster, "-o", tmp_path / "out.tif", "--quiet").output == ""
+    assert run(raster, "-o", tmp_path / "out.tif", "--open", 1, "--quiet").output == ""
     assert (tmp_path / "out.tif").exists()
 
 
 def test_an_existing_output_is_refused_in_one_sentence(raster, capsys):
     before = raster.read_bytes()
     with pytest.raises(SystemExit) as stopped:
-        main(["clean", str(raster), "-o", str(raster)])
+        main(["clean", str(raster), "-o", str(raster), "--open", "1"])
     assert stopped.value.code == 1
     message = capsys.readouterr().err
     assert message == f"geounet: {raster} exists; give another name, or --overwrite to replace it\n"

@@ -125,7 +125,7 @@ def test_each_measure_that_is_asked_for_has_its_table(predicted, tmp_path):
 def test_objects_of_some_classes_need_objects(predicted, reference):
     result = run(predicted, reference, "--class", "water")
     assert result.exit_code == 2
-    assert "give --objects as well" in result.stderr
+    assert "--class says something of --objects: give that too" in result.stderr
 
 
 def test_the_page_is_written_with_the_table_and_replaces_only_when_told(predicted, reference, tmp_path, capsys):

@@ -37,6 +37,6 @@ def test_a_stack_is_predicted_like_the_raster_it_stands_for(tmp_path, write_scen
 def test_another_ending_is_refused(tmp_path, write_scene):
     scene = write_scene(tmp_path / "a.tif", np.ones((3, 4), np.uint8))
     result = run("stack", scene, "-o", tmp_path / "s.tif")
-    assert result.exit_code == 2
-    assert "give it a name that ends in .vrt" in result.stderr
+    assert result.exit_code == 1
+    assert "s.tif ends in none of .vrt: give the output one of these endings" in str(result.exception)
     assert not (tmp_path / "s.tif").exists()

@@ -168,6 +168,46 @@ def test_not_a_number_stops_with_a_sentence_and_for_float16_names_the_other_prec
         run(Schedule(1), data=lambda _epoch: [bad], dtype=torch.float16)
 
 
+def test_a_training_without_a_step_is_no_training():
+    with pytest.raises(ModelError, match="epoch 1 moved no weight: it had no batch to learn from"):
+        run(Schedule(3), data=lambda _epoch: [])
+
+
+def test_however_short_the_time_there_is_a_step():
+    training = run(Schedule(100, minutes=1e-9))
+    assert (len(training.history), training.steps) == (1, 1)
+
+
+def test_weights_that_break_in_the_last_step_are_not_kept():
+    """The loss does not know yet."""
+
+    def broken(logits, labels, *_):
+        return cross_entropy(logits, labels) + (logits * 0).sqrt().sum()
+
+    training = Training(network(), broken, Schedule(1), **CPU)
+    with pytest.raises(ModelError, match=r"weights became NaN or infinite in epoch 1; try a lower --learning-rate$"):
+        list(training.epochs(lambda _epoch: [batch(1)]))
+    assert training.history == []
+
+
+def test_steps_that_all_overflow_are_none():
+    with pytest.raises(ModelError, match=r"epoch 1 moved no weight: all its steps overflowed; .* or --precision bf16"):
+        run(Schedule(1), data=lambda _epoch: [batch(1)], net=Overflowing(), dtype=torch.float16)
+
+
+class Overflowing(nn.Module):
+    """Finite logits whose gradient is not, in half precision."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(2, 2, 1)
+
+    def forward(self, images):
+        logits = self.layer(images)
+        logits.register_hook(lambda gradient: gradient * math.inf)
+        return logits
+
+
 def test_the_validation_loss_is_the_mean_over_labelled_pixels_of_the_cores():
     one, two = batch(1), batch(2)
     two["mask"][:, :4] = IGNORE_INDEX
