@@ -10,6 +10,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geounet.data.pairing import span_of
@@ -21,7 +22,6 @@ from geounet.raster.scene import acquired
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from geounet.classes import LandClass
     from geounet.raster.scene import Scene
@@ -169,9 +169,17 @@ def span_of_scene(scene: Scene) -> Span:
     """First and last moment at which a scene may have been taken, by its name, else its tags, else by reason."""
     span = span_of(scene.name) or span_of(acquired(scene))
     if span is None:
-        return _FIRST_AERIAL_PHOTOGRAPH, datetime.now(UTC).replace(microsecond=0)
+        return _FIRST_AERIAL_PHOTOGRAPH, _written(scene)
     first, last = span
     return datetime.combine(first, time.min, UTC), datetime.combine(last, time(23, 59, 59), UTC)
+
+
+def _written(scene: Scene) -> datetime:
+    """When a scene's file was written, as far as that can be told: after it was taken."""
+    try:
+        return datetime.fromtimestamp(int(Path(scene.path).stat().st_mtime), UTC)
+    except OSError:
+        return datetime.now(UTC).replace(microsecond=0)
 
 
 def write_catalog(

@@ -2,9 +2,9 @@
 
     python killing.py FOLDER MOMENTS -- COMMAND...
 
-The command names its outputs relative to the folder that it is run in. `MOMENTS` is `all`, or `random:SEED:COUNT`.
+The command names its outputs relative to the folder that it is run in. `MOMENTS` is `every:K`, or `random:SEED:COUNT`.
 For each moment, in a copy of `FOLDER`: a fork runs the command and is killed with SIGKILL, before or after the N-th
-renaming or removal of a file (`all`: every N until the run ends undisturbed), or after a share of the time that an
+renaming or removal of a file (every K-th N until the run ends undisturbed), or after a share of the time that an
 undisturbed run takes; another fork runs the same command again. What is printed, a line of JSON for each moment: when,
 the exit of the rerun, and what differs from an undisturbed run, in names or in bytes.
 """
@@ -96,14 +96,14 @@ def main() -> None:
     start = time.monotonic()
     assert run(fresh(place, Path(template)), command) == 0, Path(f"{place}.log").read_text()
     took, expected = time.monotonic() - start, contents(place)
-    kind, _, rest = moments.partition(":")
-    seed, _, count = rest.partition(":")
-    draws = random.Random(int(seed or 0))  # noqa: S311 - moments are no secret
-    for number in range(int(count) if count else 1_000_000):
+    kind, *numbers = moments.split(":")
+    seed, count = numbers if kind == "random" else (0, 1_000_000)
+    draws = random.Random(int(seed))  # noqa: S311 - moments are no secret
+    for number in range(int(count)):
         fresh(place, Path(template))
-        when = {"moment": number} if kind == "all" else {"seconds": draws.uniform(0, took)}
+        when = {"moment": number * int(numbers[0])} if kind == "every" else {"seconds": draws.uniform(0, took)}
         killed = run(place, command, **when)
-        if killed >= 0 and kind == "all":
+        if killed >= 0 and kind == "every":
             break
         rerun = run(place, command) if killed < 0 else 0
         print(json.dumps({**when, "exit": rerun, "differs": difference(contents(place), expected)}), flush=True)
