@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +10,6 @@ from geounet.errors import LabelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 NODATA = 255
 """The value of a class raster where there is no valid pixel."""
@@ -62,38 +60,3 @@ def classes_from_values(values: Iterable[int]) -> tuple[LandClass, ...]:
         LabelError: a value is outside 0 to 254.
     """
     return tuple(default_class(value, position) for position, value in enumerate(sorted(set(values))))
-
-
-def read_classes(path: Path) -> tuple[LandClass, ...]:
-    """Classes of a CSV file with the columns `value`, `name` and, if wanted, `color`.
-
-    Raises:
-        LabelError: the file is missing, has other columns, is empty, or holds a value twice.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            columns = reader.fieldnames or ()
-        classes = tuple(_class_of_row(row, position) for position, row in enumerate(rows))
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabelError(f"class table {path} cannot be read: {error}") from error
-    except LabelError as error:
-        raise LabelError(f"class table {path}: {error}") from error
-    except (KeyError, ValueError, csv.Error) as error:
-        raise LabelError(f"class table {path} needs the columns value,name,color; found: {error}") from error
-    if not {"value", "name"} <= set(columns):
-        raise LabelError(f"class table {path} needs the columns value,name,color; found {len(columns)} others")
-    values = [item.value for item in classes]
-    if not classes or len(set(values)) != len(values):
-        raise LabelError(f"class table {path} must hold each value once and at least one; found values {values}")
-    return classes
-
-
-def _class_of_row(row: dict[str, str | None], position: int) -> LandClass:
-    # The cells that a short row lacks are None.
-    value, name = int(row["value"] or ""), row["name"]
-    if name is None:
-        raise ValueError(f"value {value} without a name")
-    color = (row.get("color") or "").strip()
-    return LandClass(value, name.strip(), color.lower() or default_class(value, position).color)

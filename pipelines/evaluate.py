@@ -176,7 +176,7 @@ def _asked(*, seams: int | None, object_classes: tuple[str, ...], objects: bool,
 
 def _class_table(class_file: Path | None, *sides: str) -> tuple[LandClass, ...]:
     """The class table that was given, else that of the first raster which carries one."""
-    from geounet.classes import read_classes
+    from geounet.class_tables import read_classes
     from geounet.data.labels import POLYGON_ENDINGS
     from geounet.raster.cog import classes_of
     from geounet.raster.scene import load_scene

@@ -74,7 +74,7 @@ def import_(checkpoint: Path, out: Path, trust: bool, overwrite: bool, quiet: bo
 
     What needs code to be read is refused. The weights say how many bands and classes there are.
     """
-    from geounet.classes import read_classes
+    from geounet.class_tables import read_classes
     from geounet.models.exchange import Facts, import_model
 
     class_file = given.pop("class_file")

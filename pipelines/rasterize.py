@@ -42,7 +42,7 @@ def command(polygons, like, out, attribute, class_file, background, all_touched,
     Polygons in another CRS are brought to the raster's. A pixel gets the class of the polygon that holds its centre;
     where polygons overlap, the last one in the file wins. The tile size changes no pixel.
     """
-    from geounet.classes import read_classes
+    from geounet.class_tables import read_classes
     from geounet.tasks.rasterize import rasterize
 
     from .progress import bar

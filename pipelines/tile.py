@@ -57,7 +57,7 @@ def command(
 
     Where it was interrupted the same command goes on.
     """
-    from geounet.classes import read_classes
+    from geounet.class_tables import read_classes
     from geounet.data.chip_plan import Split
     from geounet.tasks.tile import tile
 

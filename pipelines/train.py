@@ -266,7 +266,7 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
     The model file of the best epoch on the validation images is kept; it holds all that prediction needs. Ctrl-C leaves
     the best one so far. Beside it is a report of the training as an HTML page.
     """
-    from geounet.classes import read_classes
+    from geounet.class_tables import read_classes
     from geounet.errors import ModelError
     from geounet.models.losses import build_loss
     from geounet.tasks.train import Recipe, Source, show_samples, train

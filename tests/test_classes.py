@@ -2,7 +2,8 @@
 
 import pytest
 
-from geounet.classes import LandClass, classes_from_values, default_class, read_classes
+from geounet.class_tables import read_class_map, read_classes
+from geounet.classes import LandClass, classes_from_values, default_class
 from geounet.errors import LabelError
 
 
@@ -25,19 +26,18 @@ def test_a_byte_order_mark_and_names_beyond_ascii_are_read(tmp_path):
 BAD = {
     "empty file": b"",
     "header only": b"value,name,color\n",
-    "other columns": b"code,label\n1,water\n",
+    "other columns": b"number,what\n1,water\n",
     "no name column": b"value,color\n1,#112233\n",
-    "semicolons": b"value;name\n1;water\n",
     "a word for a value": b"value,name\nwater,1\n",
     "a value with decimals": b"value,name\n1.5,water\n",
     "no value": b"value,name\n,water\n",
     "a value twice": b"value,name\n1,water\n1,forest\n",
     "value 255": b"value,name\n1,water\n255,forest\n",
     "a negative value": b"value,name\n-1,water\n",
-    "a colour by name": b"value,name,color\n1,water,blue\n",
+    "no colour": b"value,name,color\n1,water,bluish\n",
     "a row without a name": b"value,name\n1,water\n2\n",
     "a row without a value": b"name,value\nwater\n",
-    "no text": b"value,name\n1,\xff\xfe\n",
+    "half of UTF-16": b"\xff\xfev\x00a",
     "a picture": b"\x89PNG\r\n\x1a\n\x00\x00\x00",
 }
 
@@ -90,3 +90,46 @@ def test_more_classes_than_colours_are_still_classes():
 def test_classes_from_values_refuse_the_nodata_value():
     with pytest.raises(LabelError, match="255"):
         classes_from_values([1, 255])
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_tables_of_spreadsheets_are_read(tmp_path, separator, encoding):
+    path = tmp_path / "classes.csv"
+    rows = [
+        ("Value", "Name", "Colour"),
+        (" 3 ", " Gewässer ", "#00f"),
+        ("7.0", "wood", "#0A0B0CFF"),
+        ("8", "road", "Tan"),
+    ]
+    path.write_bytes("\r\n".join(separator.join(row) for row in rows).encode(encoding))
+    assert read_classes(path) == (
+        LandClass(3, "Gewässer", "#0000ff"), LandClass(7, "wood", "#0a0b0c"), LandClass(8, "road", "#d2b48c"),
+    )  # fmt: skip
+
+
+def test_what_was_found_in_place_of_the_columns_is_said(tmp_path):
+    (tmp_path / "c.csv").write_text("number;what\n1;water\n")
+    with pytest.raises(LabelError, match=r"needs the columns value,name,color; found: 'number', 'what'$"):
+        read_classes(tmp_path / "c.csv")
+
+
+def test_one_name_for_several_values_is_pointed_at(tmp_path, caplog):
+    (tmp_path / "c.csv").write_text("value,name\n1,Forest\n2, forest\n3,water\n")
+    assert len(read_classes(tmp_path / "c.csv")) == 3
+    assert "'Forest', 'forest' stand for several values" in caplog.text
+
+
+def test_a_class_map_takes_codes_and_names(tmp_path):
+    path = tmp_path / "map.csv"
+    path.write_text("from;to\n1100;3\n 3040.0 ;4\nOld  Forest;5\n-7;0\n")
+    assert read_class_map(path) == {"1100": 3, "3040": 4, "old forest": 5, "-7": 0}
+    path.write_text("clc,mine\n111,1\n")
+    assert read_class_map(path) == {"111": 1}
+
+
+@pytest.mark.parametrize("content", ["from,to\n1,255\n", "from,to\n1,\n", "from,to\n", "code\n1\n"])
+def test_a_bad_class_map_is_refused_by_a_sentence_that_names_the_file(tmp_path, content):
+    (tmp_path / "map.csv").write_text(content)
+    with pytest.raises(LabelError, match=r"class map .*map\.csv"):
+        read_class_map(tmp_path / "map.csv")

@@ -10,7 +10,7 @@ import pytest
 import rasterio
 import rasterio.features
 
-from geounet.classes import read_classes
+from geounet.class_tables import read_classes
 from geounet.raster.cog import classes_of
 
 FOLDER = Path(__file__).parents[1] / "sample_tiles"
