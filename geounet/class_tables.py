@@ -23,15 +23,15 @@ _FROM, _TO = ("from", "code", "name", "label", "value"), ("to", "class", "value"
 
 
 def normal(text: str) -> str:
-    """A name without what people do not mean to tell apart: case, blanks around it and several within, Unicode's forms."""
+    """A name without what people do not mean to tell apart: case, blanks at its ends and in a row, Unicode's forms."""
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
 def read_classes(path: Path) -> tuple[LandClass, ...]:
     """Classes of a CSV file with the columns `value`, `name` and, if wanted, `color`.
 
-    Commas, semicolons, tabs or bars separate columns, whose names may be in any case; the text is UTF-8, UTF-16 with its
-    mark, or Windows-1252. A colour is `#rrggbb`, `#rgb`, `#rrggbbaa` or one of CSS's names; without one a class gets
+    Commas, semicolons, tabs or bars separate columns, whose names may be in any case; the text is UTF-8, UTF-16 with
+    its mark, or Windows-1252. A colour is `#rrggbb`, `#rgb`, `#rrggbbaa` or one of CSS's names; without one a class gets
     its own.
 
     Raises:
@@ -40,9 +40,8 @@ def read_classes(path: Path) -> tuple[LandClass, ...]:
     columns, rows = _table(path)
     value, name, color = (_column(columns, names) for names in (_VALUE, _NAME, _COLOR))
     if value is None or name is None:
-        raise LabelError(
-            f"class table {path} needs the columns value,name,color; found: {', '.join(map(repr, columns)) or 'nothing'}"
-        )
+        found = ", ".join(map(repr, columns)) or "nothing"
+        raise LabelError(f"class table {path} needs the columns value,name,color; found: {found}")
     try:
         classes = tuple(
             _class_of(row[value], row[name], row[color] if color else "", at) for at, row in enumerate(rows)
