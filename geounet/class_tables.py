@@ -31,8 +31,8 @@ def read_classes(path: Path) -> tuple[LandClass, ...]:
     """Classes of a CSV file with the columns `value`, `name` and, if wanted, `color`.
 
     Commas, semicolons, tabs or bars separate columns, whose names may be in any case; the text is UTF-8, UTF-16 with
-    its mark, or Windows-1252. A colour is `#rrggbb`, `#rgb`, `#rrggbbaa` or one of CSS's names; without one a class gets
-    its own.
+    its mark, or Windows-1252. A colour is `#rrggbb`, `#rgb`, `#rrggbbaa` or one of CSS's names; without one a class
+    gets its own.
 
     Raises:
         LabelError: the file is missing, has other columns, is empty, or holds a value twice.

@@ -49,6 +49,8 @@ _PATH = click.Path(path_type=Path, allow_dash=True)
     type=_PATH,
     help="Class table, CSV with value,name,color; by default the one that a raster carries.",
 )
+@options.class_map
+@options.layer
 @options.option(
     "--all-touched", is_flag=True, help="Polygons count on every pixel they touch, not only where they hold the centre."
 )
@@ -119,6 +121,8 @@ def command(
     html_file: Path | None,
     field: str | None,
     class_file: Path | None,
+    class_map: dict[str, int],
+    layer: str | None,
     all_touched: bool,
     resolution: float | None,
     force: bool,
@@ -131,6 +135,7 @@ def command(
     The comparison happens on the prediction's pixels (the reference's if the prediction is polygons). Nodata on
     either side counts nowhere. Points are taken for a sample, stratified by the mapped classes.
     """
+    from geounet.data.polygon_files import with_layer
     from geounet.metrics.sides import Reading
     from geounet.outputs import atomic, check_ending, claimed
     from geounet.pages.evaluation import write_page
@@ -140,6 +145,7 @@ def command(
 
     from .progress import bar
 
+    predicted, reference = (str(with_layer(side, layer)) for side in (predicted, reference))
     to_stdout = str(json_file) == "-"
     if not to_stdout and json_file:
         check_ending(json_file, ".json")
@@ -147,7 +153,7 @@ def command(
         check_ending(html_file, *PAGES)
     files = [file for file in (None if to_stdout else json_file, html_file) if file]
     wanted = _asked(picture=_PICTURE if html_file else 0, **asked)
-    reading = Reading(_class_table(class_file, predicted, reference), field, all_touched, force)
+    reading = Reading(_class_table(class_file, predicted, reference), field, all_touched, class_map, force)
     request = request_hash("evaluate", [predicted, reference], wanted, reading, resolution)
     with claimed(files, request, overwrite):
         result = evaluate(
@@ -177,13 +183,13 @@ def _asked(*, seams: int | None, object_classes: tuple[str, ...], objects: bool,
 def _class_table(class_file: Path | None, *sides: str) -> tuple[LandClass, ...]:
     """The class table that was given, else that of the first raster which carries one."""
     from geounet.class_tables import read_classes
-    from geounet.data.labels import POLYGON_ENDINGS
+    from geounet.data.polygon_files import is_polygons
     from geounet.raster.cog import classes_of
     from geounet.raster.scene import load_scene
 
     if class_file:
         return read_classes(class_file)
-    rasters = [side for side in sides if Path(side).suffix.lower() not in POLYGON_ENDINGS]
+    rasters = [side for side in sides if not is_polygons(side)]
     # Opened as scenes first: what GDAL says against a file is one sentence there.
     return next((found for side in rasters if (found := classes_of(load_scene(side).path))), ())
 

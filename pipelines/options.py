@@ -143,6 +143,25 @@ def depends(**needed: tuple[str, ...]) -> Decorator:
     return decorate
 
 
+layer = option("--layer", help="Layer of the polygon file, where it has several; also as FILE.gpkg:LAYER.")
+
+
+def _class_map(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> dict[str, int]:
+    if path is None:
+        return {}
+    from geounet.class_tables import read_class_map
+
+    return read_class_map(path)
+
+
+class_map = option(
+    "--class-map",
+    type=click.Path(path_type=Path),
+    callback=_class_map,
+    help="CSV file with the columns from,to: the class (0 to 254) of a code or a name that polygons have.",
+)
+
+
 def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """`-q/--quiet` and `-v/--verbose`, which every command has."""
     return quiet(verbose(function))

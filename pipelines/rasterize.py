@@ -25,6 +25,8 @@ from . import options
     type=click.Path(path_type=Path),
     help="Class table, CSV with value,name,color; by default what the fields class_name and color say.",
 )
+@options.class_map
+@options.layer
 @options.option(
     "--background",
     type=click.IntRange(0, 254),
@@ -36,29 +38,27 @@ from . import options
 @options.tile_size
 @options.overwrite
 @options.common
-def command(polygons, like, out, attribute, class_file, background, all_touched, tile_size, overwrite, quiet):
+def command(polygons, like, out, class_file, background, layer, quiet, **given):
     """Burn POLYGONS onto the pixels of a raster, for training labels or for comparison.
 
     Polygons in another CRS are brought to the raster's. A pixel gets the class of the polygon that holds its centre;
     where polygons overlap, the last one in the file wins. The tile size changes no pixel.
     """
     from geounet.class_tables import read_classes
+    from geounet.data.polygon_files import with_layer
     from geounet.tasks.rasterize import rasterize
 
     from .progress import bar
 
     with bar("rasterize", quiet) as progress:
         summary = rasterize(
-            polygons,
+            with_layer(polygons, layer),
             like,
             out,
-            attribute=attribute,
             classes=read_classes(class_file) if class_file else (),
             background=255 if background is None else background,
-            all_touched=all_touched,
-            tile_size=tile_size,
-            overwrite=overwrite,
             progress=progress,
+            **given,
         )
     if not quiet:
         labelled = sum(summary.counts.values())

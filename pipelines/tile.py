@@ -37,11 +37,19 @@ _PATH = click.Path(path_type=Path)
 @options.bands
 @options.option("--classes", "class_file", type=_PATH, help="Class table, CSV with value,name,color.")
 @options.option("--label-field", help="Field of polygon files with the class (value or name).")
+@options.class_map
+@options.layer
 @options.scheduler
 @options.workers
 @options.overwrite
 @options.common
-@options.depends(seed=("val_fraction", "test_fraction"), label_field=("labels",), class_file=("labels",))
+@options.depends(
+    seed=("val_fraction", "test_fraction"),
+    label_field=("labels",),
+    layer=("labels",),
+    class_map=("labels",),
+    class_file=("labels",),
+)
 def command(
     scenes: tuple[Path, ...],
     out: Path,
@@ -50,6 +58,7 @@ def command(
     val_fraction: float,
     test_fraction: float,
     seed: int,
+    layer: str | None,
     quiet: bool,
     **given: Any,
 ) -> None:
@@ -59,11 +68,13 @@ def command(
     """
     from geounet.class_tables import read_classes
     from geounet.data.chip_plan import Split
+    from geounet.data.polygon_files import with_layer
     from geounet.tasks.tile import tile
 
     from .progress import bar
 
     classes = read_classes(class_file) if class_file else ()
+    given["labels"] = tuple(with_layer(label, layer) for label in given["labels"])
     with bar("tile", quiet) as progress:
         records = tile(
             scenes,

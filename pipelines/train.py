@@ -78,6 +78,8 @@ class ManyValues(click.Command):
     help="Class table, CSV with value,name,color; without it the values found in the labels.",
 )
 @options.option("--label-field", help="Field of polygon files with the class (value or name).")
+@options.class_map
+@options.layer
 @options.option(
     "--all-touched",
     is_flag=True,
@@ -285,9 +287,10 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
     how = {"bands": given["bands"], "label_field": given["label_field"], "all_touched": given["all_touched"]}
     how["instances"] = given["instances"]
     how["background"] = 255 if given["background"] is None else given["background"]
-    source = Source(images, given["labels"], **how)
+    how["class_map"] = given["class_map"]
+    source = Source(images, _layered(given["labels"], given["layer"]), **how)
     recipe = Recipe(**{name: given[name] for name in Recipe.__slots__})
-    validation = Source(given["val"], given["val_labels"], **how) if given["val"] else None
+    validation = Source(given["val"], _layered(given["val_labels"], given["layer"]), **how) if given["val"] else None
     classes = read_classes(given["class_file"]) if given["class_file"] else ()
     if given["show_samples"]:
         picture, overwrite = given["show_samples"], given["overwrite"]
@@ -316,6 +319,13 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
     if not quiet:
         told = f"; report {page}" if page else ""
         click.echo(f"{out}: {_score(card.metrics)}{told}", err=True)
+
+
+def _layered(labels: tuple[str, ...], layer: str | None) -> tuple[Path | str, ...]:
+    """Label files, of polygon files the layer that is named."""
+    from geounet.data.polygon_files import is_polygons, with_layer
+
+    return tuple(with_layer(label, layer) if layer and is_polygons(label) else label for label in labels)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 from geounet.classes import NODATA, LandClass
 from geounet.data.burning import Outlines, burn, outlines
 from geounet.data.instances import REACH, instance_codes
-from geounet.errors import LabelError
+from geounet.data.polygon_classes import codes_of
 from geounet.raster.placement import bounds_of
 from geounet.raster.scene import Scene, aligned, read_stored
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from geounet.grid import Window
 
     Codes = NDArray[np.uint8]
-
-POLYGON_ENDINGS = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".parquet", ".geoparquet", ".gml", ".kml")
-"""Files that hold polygons; all else is taken for a raster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,66 +95,6 @@ def polygons_near(image: Scene, frame: Any, codes: NDArray[np.int64], path: Path
 def in_crs_of(image: Scene, frame: Any) -> Any:
     """The GeoDataFrame in the image's CRS; as it is where either has none."""
     return frame.to_crs(image.crs.to_wkt()) if image.crs is not None and frame.crs is not None else frame
-
-
-def read_polygons(path: Path) -> Any:
-    """The GeoDataFrame of a polygon file.
-
-    Raises:
-        LabelError: there is no such file, it cannot be read, or it is empty.
-    """
-    import geopandas
-    import pyogrio.errors
-
-    if not path.exists():
-        raise LabelError(f"label file {path} does not exist")
-    try:
-        parquet = path.suffix.lower() in (".parquet", ".geoparquet")
-        frame = geopandas.read_parquet(path) if parquet else geopandas.read_file(path)
-    except (pyogrio.errors.DataSourceError, ValueError, OSError) as error:
-        raise LabelError(f"label file {path} cannot be read: {error}") from error
-    if not len(frame) or not hasattr(frame, "geometry"):
-        raise LabelError(f"label file {path} is empty: it holds no polygon")
-    return frame
-
-
-def class_field(frame: Any, path: Path, label_field: str | None) -> str:
-    """The field with the classes: the one that is named, else the first of the usual ones.
-
-    Raises:
-        LabelError: there is none.
-    """
-    known = [column for column in frame.columns if column != frame.geometry.name]
-    field = label_field or next((name for name in ("class", "value", "label", "code") if name in known), "")
-    if field not in known:
-        raise LabelError(
-            f"{path} has no field {field or 'class'!r} with the classes; name one with --label-field: "
-            f"{', '.join(known)}"
-        )
-    return field
-
-
-def codes_of(frame: Any, path: Path, classes: Sequence[LandClass], label_field: str | None) -> NDArray[np.int64]:
-    """The class code of each polygon, -1 where it is in no class.
-
-    Raises:
-        LabelError: there is no such field, or it holds no class.
-    """
-    field = class_field(frame, path, label_field)
-    names = {item.name: item.value for item in classes}
-    values = [names.get(str(value), code_of(value)) for value in frame[field]]
-    if all(value < 0 for value in values):
-        raise LabelError(f"field {field!r} of {path} holds no class code 0 to 254 and no name of the class table")
-    return np.array(values, np.int64)
-
-
-def code_of(value: Any) -> int:
-    """A whole number from 0 to 254, as number or text; -1 for all else."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return -1
-    return int(number) if number.is_integer() and 0 <= number < NODATA else -1
 
 
 def read_codes(pair: Pair, window: Window) -> Codes:

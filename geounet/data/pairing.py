@@ -14,15 +14,17 @@ import numpy as np
 
 from geounet.classes import NODATA
 from geounet.data.burning import outlines
-from geounet.data.labels import POLYGON_ENDINGS, Pair, codes_of, in_crs_of, polygons_near, read_polygons
+from geounet.data.labels import Pair, in_crs_of, polygons_near
+from geounet.data.polygon_classes import codes_of, mapped
+from geounet.data.polygon_files import POLYGON_ENDINGS, is_polygons, read_polygons
 from geounet.errors import LabelError
 from geounet.raster.placement import bounds_of, outline_of, overlapping
 from geounet.raster.remote import is_remote
-from geounet.raster.scene import Scene, acquired, load_scene, palette_of, same_grid
+from geounet.raster.scene import Scene, acquired, load_scene, palette_of, read_overview, same_grid
 from geounet.sources.stac import label_of, read_item, scene_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,6 +37,7 @@ _log = logging.getLogger(__name__)
 IMAGE_ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".vrt", ".img", ".webp")
 """Rasters that are taken from a folder."""
 _COLOR_BANDS = 3
+_SAMPLE = 512
 _NAMED = 5
 
 
@@ -50,6 +53,8 @@ class Reading:
     """The code outside all polygons and label rasters; NODATA leaves that ground out."""
     all_touched: bool = False
     """Polygons label all pixels that they touch, not only those whose centre they hold."""
+    class_map: Mapping[str, int] = field(default_factory=dict)
+    """The class of a code or name that polygons have; see :func:`geounet.class_tables.read_class_map`."""
     instances: bool = False
     """Label rasters number their objects; the classes are those of :mod:`geounet.data.instances`."""
 
@@ -173,12 +178,29 @@ def _load_label(given: Path | str, reading: Reading) -> _Label:
     if is_remote(str(given)):
         scene = load_scene(given)
         return _Label(given, _span(given, scene), scene)
-    if path.suffix.lower() in POLYGON_ENDINGS:
-        frame = read_polygons(path)
+    if is_polygons(path):
+        frame = mapped(read_polygons(path), path, reading.label_field, reading.class_map)
         codes = codes_of(frame, path, reading.classes, reading.label_field)
         return _Label(path, _span(path, None), frames={"as stored": frame}, codes=codes)
     scene = load_scene(path)
+    if not reading.instances:
+        _tell_values(scene)
     return _Label(path, _span(path, scene), scene)
+
+
+def _tell_values(label: Scene) -> None:
+    """Say what of a label raster is no class, by a sample: it will be ground without a label."""
+    if len(label.bands) >= _COLOR_BANDS:
+        return
+    values, valid = read_overview(label, _SAMPLE, _SAMPLE)
+    found = values[0][valid]
+    wrong = found[(found < 0) | (found > NODATA) | (found != np.trunc(found))]
+    if wrong.size:
+        some = ", ".join(f"{value:g}" for value in np.unique(wrong)[:_NAMED])
+        _log.warning(
+            "label %s: %.3g %% of its pixels hold no class from 0 to 254 but values such as %s; they are left out",
+            label.label, 100 * wrong.size / found.size, some,
+        )  # fmt: skip
 
 
 def _key(path: Path | str) -> str:
@@ -198,6 +220,7 @@ def pair_labels(
     background: int = NODATA,
     all_touched: bool = False,
     instances: bool = False,
+    class_map: Mapping[str, int] | None = None,
 ) -> tuple[Pair, ...]:
     """Join images with all label files that belong to them.
 
@@ -216,12 +239,13 @@ def pair_labels(
         background: see :class:`Reading`.
         all_touched: see :class:`Reading`.
         instances: see :class:`Reading`.
+        class_map: see :class:`Reading`.
 
     Raises:
         LabelError: no image has a label, or a label file cannot be used.
         SceneError: an image cannot be opened.
     """
-    reading = Reading(classes, label_field, background, all_touched, instances)
+    reading = Reading(classes, label_field, background, all_touched, class_map or {}, instances)
     scenes = [_load_image(path, bands) for path in images]
     files = [_load_label(path, reading) for path in labels]
     complaints: list[str] = []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from geounet.data.pairing import list_rasters, pair_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from geounet.classes import LandClass
@@ -34,6 +34,9 @@ class Source:
     instances: bool = False
     """Label rasters number their objects; what is learnt are the classes of :mod:`geounet.data.instances`."""
 
+    class_map: Mapping[str, int] = field(default_factory=dict)
+    """The class of a code or name that polygons have; see :func:`geounet.class_tables.read_class_map`."""
+
     def pairs(self, classes: Sequence[LandClass]) -> tuple[Pair, ...]:
         """Images joined with their labels; see :func:`geounet.data.pairing.pair_labels`."""
         return pair_labels(
@@ -45,4 +48,5 @@ class Source:
             background=self.background,
             all_touched=self.all_touched,
             instances=self.instances,
+            class_map=self.class_map,
         )

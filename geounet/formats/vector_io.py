@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
 import pyarrow as pa
-import pyogrio
 from pyproj import CRS
 
-from geounet.errors import LabelError, OutputError
+from geounet.errors import OutputError
 from geounet.formats import gdal, geojson, geoparquet
 from geounet.formats.batches import Layer, decode
 from geounet.formats.fiboa import REQUIRED, collection_metadata, to_fiboa
@@ -125,8 +124,8 @@ def open_writer(
         overwrite: whether an existing file may be replaced.
         multi: whether multipolygons may come. GeoPackage and FlatGeobuf have layers of one type, so that there
             all polygons become multipolygons; with False a multipolygon is an error in these two.
-        classes: the classes of the attribute `class`, whose colours and names QGIS then shows: stored in a
-            GeoPackage, beside another file as a `.qml` of its stem.
+        classes: the classes of the attribute `class`, whose colours and names QGIS then shows, by a `.qml` of the
+            file's stem beside it.
         fiboa: makes a GeoParquet file a fiboa collection of those polygons that are fields.
 
     Raises:
@@ -141,7 +140,7 @@ def open_writer(
             with open_format(draft, layer) as put:
                 yield from _hand_out(VectorWriter(path, layer, put, fiboa))
             if classes:
-                _write_style(draft, classes)
+                styles.write_qml(draft, classes)
             if path.suffix.lower() == ".shp":
                 _drop_stale_parts(path)
     except _NotOursError as error:
@@ -165,13 +164,6 @@ def _hand_out(writer: VectorWriter) -> Iterator[VectorWriter]:
         # The body reads rasters too: its errors are no errors of the writing.
         raise _NotOursError(error) from error
     writer.finish()
-
-
-def _write_style(draft: Path, classes: Sequence[LandClass]) -> None:
-    if draft.suffix.lower() == ".gpkg":
-        styles.write_layer_style(draft, draft.stem, classes)
-    else:
-        styles.write_qml(draft, classes)
 
 
 @contextmanager
@@ -233,29 +225,3 @@ def _drop_stale_parts(path: Path) -> None:
     """Remove the companions of a shapefile that is about to be replaced: an old projection, an old index."""
     for ending in _SHAPEFILE_PARTS:
         path.with_suffix(ending).unlink(missing_ok=True)
-
-
-def read_vectors(path: Path) -> gpd.GeoDataFrame:
-    """Read the features of a polygon file: GeoParquet, or anything that GDAL opens (its first layer).
-
-    Raises:
-        LabelError: the file is missing, unreadable, or has no features with a geometry.
-    """
-    if not path.exists():
-        raise LabelError(f"polygon file {path} does not exist")
-    try:
-        frame = _read(path)
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise LabelError(f"polygon file {path} cannot be read: {reason}") from error
-    if frame.geometry.isna().all() or frame.geometry.is_empty.all():
-        raise LabelError(f"polygon file {path} is empty: it holds no feature with a geometry")
-    return frame
-
-
-def _read(path: Path) -> gpd.GeoDataFrame:
-    if path.suffix.lower() in (".parquet", ".geoparquet"):
-        return gpd.read_parquet(path)
-    frame = pyogrio.read_dataframe(path, layer=pyogrio.list_layers(path)[0][0])
-    # A table without geometry comes as a plain frame.
-    return frame if isinstance(frame, gpd.GeoDataFrame) else gpd.GeoDataFrame(frame, geometry=[None] * len(frame))

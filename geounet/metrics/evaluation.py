@@ -9,12 +9,13 @@ import numpy as np
 
 from geounet.classes import NODATA, LandClass, default_class
 from geounet.data.labels import Pair, read_codes
+from geounet.data.polygon_files import is_polygons
 from geounet.errors import LabelError
 from geounet.grid import Grid, Window
 from geounet.metrics.boundaries import BoundaryScores, boundary_counts
 from geounet.metrics.pixels import Evaluation, confusion
 from geounet.metrics.seams import SeamQuality, seam_counts
-from geounet.metrics.sides import Reading, is_polygons, known_codes, open_sides
+from geounet.metrics.sides import Reading, known_codes, open_sides
 from geounet.raster.class_raster import load_class_raster
 
 if TYPE_CHECKING:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 import operator
 from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import field as field_of
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
 
 from geounet.classes import NODATA
-from geounet.data.labels import POLYGON_ENDINGS, Pair, codes_of, in_crs_of, polygons_on, read_polygons
+from geounet.data.labels import Pair, in_crs_of, polygons_near
+from geounet.data.polygon_classes import codes_of, mapped
+from geounet.data.polygon_files import is_polygons, read_polygons
 from geounet.errors import LabelError
 from geounet.raster.class_raster import load_class_raster
 from geounet.raster.placement import bounds_of
 from geounet.raster.scene import Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -117,6 +120,8 @@ class Reading:
     """The polygons' field with the class; by default as in training."""
     all_touched: bool = False
     """Whether a polygon counts on all pixels that it touches, not only where it holds the centre."""
+    class_map: Mapping[str, int] = field_of(default_factory=dict)
+    """The class of a code or name that polygons have; see :func:`geounet.class_tables.read_class_map`."""
     force: bool = False
     """Whether a raster counts as classes, whatever it says of itself."""
 
@@ -137,7 +142,7 @@ def open_sides(
             prediction is points.
         SceneError: a raster cannot be read, or has several bands.
     """
-    frames = {path: repaired(read_polygons(Path(path)), path) for path in (predicted, reference) if is_polygons(path)}
+    frames = {path: repaired(_read(path, reading), path) for path in (predicted, reference) if is_polygons(path)}
     notes = tuple(note for _, note in frames.values() if note)
     for note in notes:
         _log.warning("%s", note)
@@ -149,9 +154,8 @@ def open_sides(
     return Sides(like, first, second, notes)
 
 
-def is_polygons(path: str | Path) -> bool:
-    """Whether a file holds polygons or points rather than pixels, by its ending."""
-    return Path(path).suffix.lower() in POLYGON_ENDINGS
+def _read(path: str | Path, reading: Reading) -> Any:
+    return mapped(read_polygons(path), path, reading.field, reading.class_map)
 
 
 def repaired(frame: Any, path: str | Path) -> tuple[Any, str]:
@@ -238,11 +242,11 @@ def _side_of_shapes(path: str | Path, like: Scene, frame: Any, reading: Reading)
     there = in_crs_of(like, frame)
     if not _meet(_bounds(there), bounds_of(like)):
         raise LabelError(_apart(path, _bounds(there), like.path, bounds_of(like)))
-    codes = codes_of(there, Path(path), reading.classes, reading.field)
+    codes = codes_of(there, path, reading.classes, reading.field)
     shapes = Shapes(there.geometry.to_numpy()[codes >= 0], codes[codes >= 0])
     if _all_points(frame):
         return Side(str(path), None, shapes)
-    polygons = polygons_on(like, there, Path(path), reading.classes, reading.field, reading.all_touched)
+    polygons = polygons_near(like, there, codes, str(path), reading.all_touched)
     return Side(str(path), Pair(like, polygons), shapes)
 
 

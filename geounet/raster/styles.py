@@ -1,17 +1,15 @@
-"""Class colours and names for QGIS and other desktop programs: QML, SLD and the style table of a GeoPackage.
+"""Class colours and names for QGIS: a QML file beside a raster or a polygon file.
 
 The elements are those that QGIS 3.28 writes (`QgsPalettedRasterRenderer`, `QgsCategorizedSymbolRenderer`); QGIS reads
-a `.qml` of a file's own stem, and the default row of a GeoPackage's `layer_styles`, when it opens the file.
+a `.qml` of a file's own stem when it opens the file. A GeoPackage's own table of styles is not used: to every reader of
+the file it is a layer more, of which GDAL's and geopandas' warn.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from geounet.errors import OutputError
 from geounet.outputs import atomic
 
 if TYPE_CHECKING:
@@ -25,9 +23,6 @@ _DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 _OUTLINE = (35, 35, 35)
 _OUTLINE_WIDTH = 0.1
 """Millimetres."""
-_SE = "http://www.opengis.net/se"
-_OGC = "http://www.opengis.net/ogc"
-_SLD = "http://www.opengis.net/sld"
 
 
 def raster_qml(classes: Sequence[LandClass]) -> str:
@@ -118,78 +113,3 @@ def _symbol(number: int, item: LandClass) -> ET.Element:
 
 def _rgba(color: tuple[int, int, int]) -> str:
     return ",".join(map(str, (*color, 255)))
-
-
-def vector_sld(classes: Sequence[LandClass], layer: str, attribute: str = "class") -> str:
-    """The same as OGC Styled Layer Descriptor 1.1 (https://www.ogc.org/standards/sld/), for other programs."""
-    root = ET.Element(_in(_SLD, "StyledLayerDescriptor"), version="1.1.0")
-    named = ET.SubElement(root, _in(_SLD, "NamedLayer"))
-    ET.SubElement(named, _in(_SE, "Name")).text = layer
-    style = ET.SubElement(named, _in(_SLD, "UserStyle"))
-    ET.SubElement(style, _in(_SE, "Name")).text = layer
-    rules = ET.SubElement(style, _in(_SE, "FeatureTypeStyle"))
-    for item in classes:
-        rules.append(_rule(item, attribute))
-    ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _in(space: str, name: str) -> str:
-    return f"{{{space}}}{name}"
-
-
-for _prefix, _space in (("sld", _SLD), ("se", _SE), ("ogc", _OGC)):
-    ET.register_namespace(_prefix, _space)
-
-
-def _rule(item: LandClass, attribute: str) -> ET.Element:
-    rule = ET.Element(_in(_SE, "Rule"))
-    ET.SubElement(rule, _in(_SE, "Name")).text = item.name
-    equal = ET.SubElement(ET.SubElement(rule, _in(_OGC, "Filter")), _in(_OGC, "PropertyIsEqualTo"))
-    ET.SubElement(equal, _in(_OGC, "PropertyName")).text = attribute
-    ET.SubElement(equal, _in(_OGC, "Literal")).text = str(item.value)
-    symbolizer = ET.SubElement(rule, _in(_SE, "PolygonSymbolizer"))
-    fill = ET.SubElement(symbolizer, _in(_SE, "Fill"))
-    ET.SubElement(fill, _in(_SE, "SvgParameter"), name="fill").text = item.color
-    stroke = ET.SubElement(symbolizer, _in(_SE, "Stroke"))
-    ET.SubElement(stroke, _in(_SE, "SvgParameter"), name="stroke").text = "#" + bytes(_OUTLINE).hex()
-    return rule
-
-
-# As QGIS creates it (`QgsOgrProviderMetadata::saveStyle`); it looks for empty texts, not null, as catalog and schema.
-_STYLE_TABLE = """
-CREATE TABLE IF NOT EXISTS layer_styles (
-    id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), f_table_schema TEXT(256),
-    f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT,
-    useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30),
-    update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ','now'))
-)"""
-_REGISTER = """
-INSERT OR IGNORE INTO gpkg_contents (table_name, data_type, identifier, description, srs_id)
-VALUES ('layer_styles', 'attributes', 'layer_styles', '', 0)"""
-_INSERT = """
-INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML,
-                          styleSLD, useAsDefault, description, owner)
-VALUES ('', '', ?, ?, 'classes', ?, ?, 1, 'Class colours', '')"""
-
-
-def write_layer_style(gpkg: Path, layer: str, classes: Sequence[LandClass], attribute: str = "class") -> None:
-    """Store the class colours in a GeoPackage as the default style of a layer; earlier styles of it go.
-
-    Raises:
-        OutputError: the file is no GeoPackage with that layer, or cannot be written.
-    """
-    try:
-        with closing(sqlite3.connect(f"{gpkg.absolute().as_uri()}?mode=rw", uri=True)) as connection, connection:
-            found = connection.execute(
-                "SELECT column_name FROM gpkg_geometry_columns WHERE table_name = ?", (layer,)
-            ).fetchone()
-            if found is None:
-                raise OutputError(f"{gpkg} has no layer {layer} to give a style to")
-            connection.execute(_STYLE_TABLE)
-            connection.execute(_REGISTER)
-            connection.execute("DELETE FROM layer_styles WHERE f_table_name = ?", (layer,))
-            styles = vector_qml(classes, attribute), vector_sld(classes, layer, attribute)
-            connection.execute(_INSERT, (layer, found[0], *styles))
-    except sqlite3.Error as error:
-        raise OutputError(f"{gpkg} cannot be given a style: {error}") from error

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geounet.classes import NODATA, LandClass, default_class
-from geounet.data.labels import Pair, class_field, code_of, in_crs_of, polygons_on, read_codes, read_polygons
+from geounet.data.labels import Pair, in_crs_of, polygons_on, read_codes
+from geounet.data.polygon_classes import class_field, code_of, mapped, tell_strange_names
+from geounet.data.polygon_files import read_polygons
 from geounet.errors import LabelError
 from geounet.grid import Grid
 from geounet.outputs import check_ending, claimed
@@ -20,7 +22,7 @@ from geounet.raster.placement import bounds_of
 from geounet.raster.scene import load_scene
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -55,6 +57,7 @@ def rasterize(
     classes: Sequence[LandClass] = (),
     background: int = NODATA,
     all_touched: bool = False,
+    class_map: Mapping[str, int] | None = None,
     tile_size: int = 2048,
     overwrite: bool = False,
     progress: Progress = lambda _done, _all: None,
@@ -76,6 +79,7 @@ def rasterize(
             get the codes 0, 1, 2 ... in alphabetical order.
         background: the code outside all polygons.
         all_touched: burn all pixels that share some area with a polygon.
+        class_map: the class of a code or name that the field holds, see :func:`geounet.class_tables.read_class_map`.
         tile_size: rows and columns worked on at once; it changes no pixel.
         overwrite: replace `out`.
         progress: called with the tiles done and the tiles in all.
@@ -87,9 +91,10 @@ def rasterize(
     """
     check_ending(out, *ENDINGS)
     scene = load_scene(like)
-    request = request_hash("rasterize", [polygons, like], attribute, classes, background, all_touched)
+    request = request_hash("rasterize", [polygons, like], attribute, classes, background, all_touched, class_map)
+    how = (attribute, classes, background, all_touched, class_map or {})
     with claimed([out], request, overwrite):
-        return _rasterize(polygons, scene, out, attribute, classes, background, all_touched, tile_size, progress)
+        return _rasterize(polygons, scene, out, *how, tile_size, progress)
 
 
 def _rasterize(
@@ -100,10 +105,11 @@ def _rasterize(
     classes: Sequence[LandClass],
     background: int,
     all_touched: bool,
+    class_map: Mapping[str, int],
     tile_size: int,
     progress: Progress,
 ) -> RasterizeSummary:
-    frame = read_polygons(polygons)
+    frame = mapped(read_polygons(polygons), polygons, attribute, class_map)
     field = class_field(frame, polygons, attribute)
     known = tuple(classes) or _named_classes(frame, field, polygons)
     drawn = polygons_on(scene, frame, polygons, known, field, all_touched)
@@ -132,7 +138,8 @@ def _named_classes(frame: Any, field: str, path: Path) -> tuple[LandClass, ...]:
     values = frame[field]
     if not _is_text(values):
         return _of_fields(frame, field)
-    names = sorted({str(value) for value in values.dropna()})
+    names = sorted({str(value) for value in values.dropna() if str(value)})
+    tell_strange_names(f"field {field!r} of {path}", names)
     if len(names) > NODATA:
         raise LabelError(f"field {field!r} of {path} holds {len(names)} names; a class raster has 255 classes at most")
     table = tuple(LandClass(code, name, default_class(code, code).color) for code, name in enumerate(names))

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geounet.data.polygon_files import read_polygons
 from geounet.errors import OutputError
-from geounet.formats.vector_io import read_vectors
 from geounet.models.model_file import fingerprint, read_card
 from geounet.outputs import atomic, claimed, is_unfinished, sweep
 from geounet.pages.pictures import preview
@@ -124,7 +124,9 @@ def run(
             touching=touching,
             overwrite=True,
         )
-        preview(scene, classes, picture, read_card(model).classes, read_vectors(polygons) if summary.polygons else None)
+        preview(
+            scene, classes, picture, read_card(model).classes, read_polygons(polygons) if summary.polygons else None
+        )
         product = Product(
             public_name(str(scene)),
             classes,

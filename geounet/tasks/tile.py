@@ -153,6 +153,7 @@ def tile(
     bands: Sequence[int] | None = None,
     classes: Sequence[LandClass] = (),
     label_field: str | None = None,
+    class_map: Mapping[str, int] | None = None,
     size: int = 256,
     overlap: int = 0,
     split: Split | None = None,
@@ -172,6 +173,7 @@ def tile(
         bands: bands to cut, from 1.
         classes: see :func:`geounet.data.pairing.pair_labels`.
         label_field: see :func:`geounet.data.pairing.pair_labels`.
+        class_map: see :func:`geounet.data.pairing.pair_labels`.
         size: side of a chip in pixels.
         overlap: pixels that neighbours share; chips of different parts share none.
         split: parts by place; all in one by default.
@@ -185,12 +187,12 @@ def tile(
     """
     files, sources = list_rasters(scenes), list_rasters(labels) if labels else ()
     items: Sequence[Scene | Pair] = (
-        pair_labels(files, sources, bands=bands, classes=classes, label_field=label_field)
+        pair_labels(files, sources, bands=bands, classes=classes, label_field=label_field, class_map=class_map)
         if labels
         else [load_scene(path, bands) for path in files]
     )
     how = split or Split()
-    choices = [bands, [asdict(item) for item in classes], label_field, size, overlap, asdict(how)]
+    choices = [bands, [asdict(item) for item in classes], label_field, class_map, size, overlap, asdict(how)]
     rows = plan_rows(areas_of(items, how, size), size, overlap)
     request = request_hash("tile", [*files, *sources], *choices)
     with claimed([folder / INDEX], request, overwrite) as claim:

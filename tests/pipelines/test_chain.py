@@ -45,7 +45,8 @@ def test_run_makes_rasters_polygons_a_picture_and_a_record(product):
     """All files are there, whole, and agree with one another."""
     names = {path.name for path in product.iterdir()}
     assert names == {
-        "classes.qml", "classes.tif", "classes.tif.aux.xml", "confidence.tif", "polygons.gpkg", "preview.png",
+        "classes.qml", "classes.tif", "classes.tif.aux.xml", "confidence.tif", "polygons.gpkg", "polygons.qml",
+        "preview.png",
         "product.json",
     }  # fmt: skip
     record = json.loads((product / "product.json").read_text())

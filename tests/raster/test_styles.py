@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
+import warnings
 from xml.etree import ElementTree as ET
 
 import geopandas as gpd
 import numpy as np
 import pyogrio
-import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
 from geounet.classes import LandClass
-from geounet.errors import OutputError
 from geounet.formats.vector_io import open_writer
 from geounet.raster import styles
 
@@ -65,22 +62,6 @@ def categories(qml, attribute="class"):
     return [(int(item.get("value")), item.get("label"), fills[item.get("symbol")]) for item in found]
 
 
-def rules(sld, attribute="class"):
-    """What a Styled Layer Descriptor says: value, name, colour of each class."""
-    spaces = {
-        "sld": "http://www.opengis.net/sld",
-        "se": "http://www.opengis.net/se",
-        "ogc": "http://www.opengis.net/ogc",
-    }
-    found = []
-    for rule in parse(sld).findall("sld:NamedLayer/sld:UserStyle/se:FeatureTypeStyle/se:Rule", spaces):
-        equal = rule.find("ogc:Filter/ogc:PropertyIsEqualTo", spaces)
-        assert equal.find("ogc:PropertyName", spaces).text == attribute
-        color = rule.find("se:PolygonSymbolizer/se:Fill/se:SvgParameter[@name='fill']", spaces).text
-        found.append((int(equal.find("ogc:Literal", spaces).text), rule.find("se:Name", spaces).text, color))
-    return found
-
-
 def table(classes, lower=False):
     return [(item.value, item.name, item.color.lower() if lower else item.color) for item in classes]
 
@@ -90,7 +71,6 @@ def test_every_style_holds_the_class_table(classes):
     """Values, names with any character, and colours, in the table's order."""
     assert palette(styles.raster_qml(classes)) == table(classes)
     assert categories(styles.vector_qml(classes)) == table(classes, lower=True)
-    assert rules(styles.vector_sld(classes, "fields")) == table(classes)
     both = styles.sidecar_qml(classes)
     assert (palette(both), categories(both)) == (table(classes), table(classes, lower=True))
 
@@ -112,52 +92,16 @@ def test_a_sidecar_has_the_stem_of_its_file_and_is_replaced(tmp_path):
     assert palette((tmp_path / "classes.v2.qml").read_text(encoding="utf-8")) == table(CLASSES[:1])
 
 
-@pytest.fixture
-def package(tmp_path):
+def test_a_geopackage_has_one_layer_and_its_style_beside_it(tmp_path):
+    """Readers that warn of further layers have no reason to."""
+    path = tmp_path / "Felder 'ä.gpkg"
     frame = gpd.GeoDataFrame(
         {"class": np.array([3, 0], np.uint8)}, geometry=[shapely.box(0, 0, 1, 1)] * 2, crs="EPSG:3857"
     )
-    with open_writer(tmp_path / "Felder 'ä.gpkg", crs=frame.crs, classes=CLASSES) as writer:
+    with open_writer(path, crs=frame.crs, classes=CLASSES) as writer:
         writer.write(frame)
-    return tmp_path / "Felder 'ä.gpkg"
-
-
-def rows(package, query):
-    with closing(sqlite3.connect(package)) as connection:
-        return connection.execute(query).fetchall()
-
-
-def test_a_geopackage_holds_its_default_style(package):
-    """The row that QGIS asks for: by empty catalog and schema, the layer's name and its geometry column."""
-    query = "SELECT f_table_catalog, f_table_schema, f_table_name, f_geometry_column, useAsDefault FROM layer_styles"
-    assert rows(package, query) == [("", "", "Felder 'ä", "geom", 1)]
-    ((qml, sld, time),) = rows(package, "SELECT styleQML, styleSLD, update_time FROM layer_styles")
-    assert categories(qml) == table(CLASSES, lower=True)
-    assert rules(sld) == table(CLASSES)
-    assert time.startswith("20")
-
-
-def test_a_styled_geopackage_is_still_one(package):
-    """Registered as a table of attributes, so that GDAL lists it without a geometry, after the polygons."""
-    assert pyogrio.list_layers(package).tolist() == [["Felder 'ä", "MultiPolygon"], ["layer_styles", None]]
-    assert pyogrio.read_dataframe(package, layer="Felder 'ä")["class"].tolist() == [3, 0]
-    assert rows(package, "SELECT data_type FROM gpkg_contents WHERE table_name = 'layer_styles'") == [("attributes",)]
-    assert rows(package, "PRAGMA integrity_check") == [("ok",)]
-    assert rows(package, "PRAGMA foreign_key_check") == []
-
-
-def test_a_style_is_replaced_not_added(package):
-    styles.write_layer_style(package, "Felder 'ä", CLASSES[1:], "kind")
-    ((qml,),) = rows(package, "SELECT styleQML FROM layer_styles")
-    assert categories(qml, "kind") == table(CLASSES[1:], lower=True)
-
-
-def test_what_cannot_have_a_style_is_a_sentence(package, tmp_path):
-    with pytest.raises(OutputError, match="has no layer fields to give a style to"):
-        styles.write_layer_style(package, "fields", CLASSES)
-    with pytest.raises(OutputError, match="cannot be given a style: unable to open"):
-        styles.write_layer_style(tmp_path / "none.gpkg", "fields", CLASSES)
-    assert not (tmp_path / "none.gpkg").exists()
-    (tmp_path / "bad.gpkg").write_bytes(b"no database, but long enough to be one" * 100)
-    with pytest.raises(OutputError, match="cannot be given a style: file is not a database"):
-        styles.write_layer_style(tmp_path / "bad.gpkg", "fields", CLASSES)
+    assert pyogrio.list_layers(path).tolist() == [["Felder 'ä", "MultiPolygon"]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(gpd.read_file(path)) == 2
+    assert categories((tmp_path / "Felder 'ä.qml").read_text(encoding="utf-8")) == table(CLASSES, lower=True)
