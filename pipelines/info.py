@@ -14,13 +14,14 @@ from . import options
 @click.command()
 @click.argument("scene")
 @options.option("--model", "-m", type=click.Path(path_type=Path), help="Model file; say whether it fits the scene.")
+@options.radiometry
 @options.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @options.common
-def command(scene: str, model: Path | None, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - no progress here
+def command(scene: str, model: Path | None, radiometry: str, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - no progress here
     """Describe SCENE: size, bands, CRS, pixel size, nodata, values."""
     from geounet.tasks.info import info
 
-    description = info(scene, model)
+    description = info(scene, model, radiometry=radiometry)
     click.echo(json.dumps(description, indent=2) if as_json else _text(description))
 
 
@@ -37,8 +38,13 @@ def _text(found: dict[str, Any]) -> str:
     ]
     for band in found["band_values"]:
         values = f"{band['min']:g} .. {band['mean']:g} .. {band['max']:g}" if "min" in band else "no valid pixel"
-        rows.append(f"  band {band['band']:<6} {band['name']:<12} {values}")
+        scaled = f"  (scale {band['scale']:g}, offset {band['offset']:g})" if "scale" in band else ""
+        rows.append(f"  band {band['band']:<6} {band['name']:<12} {values}{scaled}")
     if "fits" in found:
-        verdict = f"yes, with bands {found['reads_bands']}" if found["fits"] else f"no: {found['reason']}"
+        verdict = (
+            f"yes, with bands {found['reads_bands']}, numbers {found['numbers']}"
+            if found["fits"]
+            else f"no: {found['reason']}"
+        )
         rows.append(f"  model fits  {verdict}")
     return "\n".join(rows)

@@ -143,6 +143,10 @@ def depends(**needed: tuple[str, ...]) -> Decorator:
     return decorate
 
 
+radiometry = option(
+    "--radiometry", type=click.Choice(["auto", "as-is", "scaled"]), default="auto", show_default=True,
+    help="The scene's numbers: as statements and values agree, as they are stored, or by its scale and offset tags.",
+)  # fmt: skip
 layer = option("--layer", help="Layer of the polygon file, where it has several; also as FILE.gpkg:LAYER.")
 
 

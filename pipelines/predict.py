@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     help="How they are stored: 0 to 254 with a scale of 1/254 (255: nodata), or in half precision (NaN: nodata).",
 )
 @options.bands
+@options.radiometry
+@options.force("Read --bands as given, though their names are the model's in another order.")
 @options.engine
 @options.bbox
 @options.overwrite

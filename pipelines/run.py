@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 @options.boundary_class
 @options.cleaning
 @options.bands
+@options.radiometry
+@options.force("Read --bands as given, though their names are the model's in another order.")
 @options.bbox
 @options.engine
 @options.overwrite

@@ -149,7 +149,16 @@ def _bands(pair: Pair, moments: _Moments, sample: _Sample | None) -> tuple[Band,
             )
         std = float(stds[index]) or 1.0
         bands.append(
-            Band(name, float(means[index]), std, float(moments.low[index]), float(moments.high[index]), number)
+            Band(
+                name,
+                float(means[index]),
+                std,
+                float(moments.low[index]),
+                float(moments.high[index]),
+                number,
+                pair.image.scales[index],
+                pair.image.offsets[index],
+            )
         )
     return tuple(bands)
 

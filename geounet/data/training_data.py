@@ -12,7 +12,7 @@ from geounet.classes import NODATA
 from geounet.data.labels import Polygons, read_codes
 from geounet.data.leaks import describe_leaks, find_leaks
 from geounet.data.splits import split_by_place
-from geounet.errors import LabelError
+from geounet.errors import LabelError, SceneError
 from geounet.grid import Grid
 from geounet.raster.scene import load_scene, read_overview
 
@@ -33,6 +33,24 @@ _log = logging.getLogger(__name__)
 _STRIP = 1024
 _LOOK = 512
 _MASK_VALUES = 16
+
+
+def check_numbers(pairs: Sequence[Pair]) -> None:
+    """Make sure that the numbers of all images mean one thing: all state a scale or an offset, or none does.
+
+    What is stated may differ from image to image, for numbers are read by it.
+
+    Raises:
+        SceneError: some images state what others of their data type do not.
+    """
+    tagged = [any(scale != 1 for scale in pair.image.scales) or any(pair.image.offsets) for pair in pairs]
+    if any(tagged) and not all(tagged):
+        one, other = pairs[tagged.index(True)].image, pairs[tagged.index(False)].image
+        raise SceneError(
+            f"{sum(tagged)} of {len(pairs)} images state a scale or an offset, such as {one.label} (scale "
+            f"{one.scales[0]:.6g}, offset {one.offsets[0]:.6g}), and the others, such as {other.label}, do not: a "
+            "network would learn two things; give all the tags, or none (gdal_edit.py -scale, -offset)"
+        )
 
 
 def split_pairs(

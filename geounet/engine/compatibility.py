@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from geounet.engine.radiometry import with_numbers
 from geounet.errors import SceneError
 from geounet.raster.placement import pixel_size
-from geounet.raster.scene import Scene, load_scene, read_overview
+from geounet.raster.scene import Scene, load_scene
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,18 +17,31 @@ if TYPE_CHECKING:
 
     from geounet.models.model_file import ModelCard
 
-_SAMPLE = 256
-_SPREAD_FACTOR = 8.0
+_log = logging.getLogger(__name__)
 
 
-def scene_for_model(path: str | Path, card: ModelCard, bands: Sequence[int] | None = None) -> Scene:
-    """The scene with the bands that the model reads.
+def scene_for_model(
+    path: str | Path,
+    card: ModelCard,
+    bands: Sequence[int | str] | None = None,
+    *,
+    radiometry: str = "auto",
+    force: bool = False,
+) -> Scene:
+    """The scene with the bands that the model reads, in the numbers that it was trained on.
 
     Bands are taken as given; else by name, where the scene has all the model's names; else by number, where the scene
     has as many bands as the training scenes; else all, where it has as many as the model.
 
+    Args:
+        path: the scene.
+        card: the model's.
+        bands: bands to read, by numbers from 1 or by names.
+        radiometry: see :func:`geounet.engine.radiometry.with_numbers`.
+        force: read the bands as given, though they are the model's own in another order.
+
     Raises:
-        SceneError: it cannot be opened, or does not fit: number of bands, resolution, or range of values.
+        SceneError: it cannot be opened, or does not fit: number or names of bands, resolution, or values.
     """
     scene = load_scene(path)
     scene = load_scene(path, bands or _bands_for(scene, card))
@@ -37,9 +50,33 @@ def scene_for_model(path: str | Path, card: ModelCard, bands: Sequence[int] | No
             f"the model reads {len(card.bands)} bands ({_names(card)}) and --bands names {len(scene.bands)}; "
             f"name {len(card.bands)}"
         )
+    _check_names(scene, card, force)
     _check_resolution(scene, card)
-    _check_range(scene, card)
-    return scene
+    return with_numbers(scene, card, radiometry)
+
+
+def _check_names(scene: Scene, card: ModelCard, force: bool) -> None:
+    """Say where the names of bands contradict the model's, which are those of its training scenes.
+
+    Raises:
+        SceneError: they are the model's own, in another order.
+    """
+    names = [band.name for band in card.bands]
+    pairs = [
+        (wanted, found)
+        for wanted, found in zip(names, scene.band_names, strict=True)
+        if _telling(wanted) and _telling(found) and wanted.lower() != found.lower()
+    ]
+    if not pairs:
+        return
+    told = ", ".join(f"{wanted} gets {found}" for wanted, found in pairs)
+    swapped = {found.lower() for _, found in pairs} & {name.lower() for name in names}
+    if swapped and not force:
+        raise SceneError(
+            f"the bands of {scene.label} are the model's in another order: {told}; leave --bands out, give the right "
+            "order, or go on all the same with --force"
+        )
+    _log.warning("%s: bands are named otherwise than the model's: %s", scene.label, told)
 
 
 def _bands_for(scene: Scene, card: ModelCard) -> tuple[int, ...]:
@@ -73,23 +110,4 @@ def _check_resolution(scene: Scene, card: ModelCard) -> None:
         raise SceneError(
             f"{scene.label} has pixels of {found:.3g} m, but the model was trained on {card.resolution:.3g} m "
             f"(+- {card.resolution_tolerance:.0%}); resample it first, for instance with gdalwarp -tr"
-        )
-
-
-def _check_range(scene: Scene, card: ModelCard) -> None:
-    """Refuse reflectance in another unit: only where the data type differs, for scenes of one type do vary."""
-    if scene.dtype == card.dtype:
-        return
-    values, valid = read_overview(scene, min(scene.height, _SAMPLE), min(scene.width, _SAMPLE))
-    if not valid.any():
-        return
-    low, high = np.percentile(values[:, valid], (2, 98), axis=1)
-    # The central 96 % of a normal distribution spans about four standard deviations.
-    ratios = (high - low) / (4 * np.array([band.std for band in card.bands]))
-    typical = float(np.median(ratios))
-    if typical and not 1 / _SPREAD_FACTOR < typical < _SPREAD_FACTOR:
-        raise SceneError(
-            f"{scene.label} ({scene.dtype}) spreads its values {typical:.2g} times as wide as the scenes the model was "
-            f"trained on ({card.dtype}, {card.bands[0].minimum:g} to {card.bands[0].maximum:g} in "
-            f"{card.bands[0].name}); bring it to the same unit"
         )

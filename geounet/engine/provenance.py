@@ -46,12 +46,13 @@ def request_of(
     *,
     bands: Sequence[int] | None = None,
     bbox: tuple[float, float, float, float] | None = None,
+    radiometry: str = "auto",
     engine: Engine | None = None,
 ) -> str:
     """A hash of all that a prediction's pixels depend on: the raster's `REQUEST` tag, by which a rerun knows it."""
     how = engine or Engine()
     choices = [how.window_size, how.halo, how.device, how.precision, how.runtime, how.tta]
-    parts = [identity_of(path), fingerprint(model), bands, bbox, choices, version("geounet")]
+    parts = [identity_of(path), fingerprint(model), bands, bbox, radiometry, choices, version("geounet")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -61,6 +62,7 @@ def store_identity(work: Work) -> dict[str, Any]:
     return {
         "scene": identity_of(plan.scene.path),
         "bands": plan.scene.bands,
+        "numbers": [plan.scene.scales, plan.scene.offsets],
         "model": work.fingerprint,
         "window": [plan.grid.core_height, plan.grid.core_width, plan.grid.halo],
         "blending": plan.reach,
@@ -83,6 +85,7 @@ def tags_for(work: Work) -> dict[str, str]:
         "SCENE": Path(plan.scene.label).name,
         "REQUEST": work.request,
         "MODEL": json.dumps({"name": work.model.name, "sha256": work.fingerprint}),
+        "NUMBERS": json.dumps({"scale": plan.scene.scales, "offset": plan.scene.offsets}),
         "RUNTIME": tuning.runtime,
         "PRECISION": tuning.precision,
         "AGREEMENT": describe_agreement(tuning),

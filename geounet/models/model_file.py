@@ -41,6 +41,10 @@ class Band:
     """Largest valid training value."""
     number: int
     """Its number in the training scenes, from 1: the band that prediction reads by default."""
+    scale: float | None = None
+    """Factor that the training scenes' tags state, 1 where they state none; None where the file does not say."""
+    offset: float | None = None
+    """Summand that they state, likewise."""
 
 
 @dataclass(frozen=True, slots=True)

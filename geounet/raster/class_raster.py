@@ -31,6 +31,8 @@ _SAMPLE = 512
 _MOST_CLASSES = 64
 """Values of a raster without a class table from which on it is taken for measurements: the large legends, such as
 USDA's of crops with 134 classes, come with a palette."""
+_FEW = 1000
+"""Pixels of a sample up to which its values tell nothing."""
 _MEASURED = re.compile(r"confidence|probab|score|certain|uncertain|reflectance|elevation|height|ndvi", re.IGNORECASE)
 
 
@@ -81,7 +83,7 @@ def _measured(scene: Scene) -> str | None:
         return f"its band is called {name!r}"
     values, valid = read_overview(scene, _SAMPLE, _SAMPLE)
     count = np.unique(values[0][valid]).size
-    if count > _MOST_CLASSES:
+    if count > _MOST_CLASSES and valid.sum() > _FEW:
         return f"it has no class table, and {count} values in a sample of {int(valid.sum())} pixels"
     return None
 

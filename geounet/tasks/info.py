@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geounet.engine.compatibility import scene_for_model
+from geounet.engine.radiometry import read_how
 from geounet.errors import SceneError
 from geounet.models.model_file import read_card
 from geounet.raster.placement import bounds_of, pixel_size
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
 _SAMPLE = 512
 
 
-def info(path: str | Path, model: Path | None = None) -> dict[str, Any]:
+def info(
+    path: str | Path, model: Path | None = None, *, radiometry: str = "auto", force: bool = False
+) -> dict[str, Any]:
     """A scene's size, bands, georeference, nodata and values (on a sample of at most 512 x 512 pixels), as JSON.
 
-    With a model, `fits` says whether it can be applied, and `reason` why not.
+    With a model, `fits` says whether it can be applied, and `reason` why not; `numbers` how they are read for it. See
+    :func:`geounet.engine.compatibility.scene_for_model` for `radiometry` and `force`.
 
     Raises:
         SceneError: the scene cannot be opened.
@@ -48,10 +52,10 @@ def info(path: str | Path, model: Path | None = None) -> dict[str, Any]:
     if model is not None:
         card = read_card(model)
         try:
-            fitted = scene_for_model(path, card)
+            fitted = scene_for_model(path, card, radiometry=radiometry, force=force)
         except SceneError as error:
             return {**description, "fits": False, "reason": str(error)}
-        return {**description, "fits": True, "reads_bands": list(fitted.bands)}
+        return {**description, "fits": True, "reads_bands": list(fitted.bands), "numbers": read_how(scene, fitted)}
     return description
 
 
@@ -67,9 +71,12 @@ def _validity(scene: Scene) -> str:
 
 def _band_values(scene: Scene, values: Any, valid: Any) -> list[dict[str, Any]]:
     rows = []
-    for name, number, band in zip(scene.band_names, scene.bands, values, strict=True):
+    told = zip(scene.band_names, scene.bands, scene.scales, scene.offsets, values, strict=True)
+    for name, number, scale, offset, band in told:
         pixels = band[valid].astype(np.float64)
         row: dict[str, Any] = {"band": number, "name": name}
+        if (scale, offset) != (1.0, 0.0):
+            row |= {"scale": scale, "offset": offset}
         if pixels.size:
             row |= {"min": float(pixels.min()), "mean": round(float(pixels.mean()), 4), "max": float(pixels.max())}
         rows.append(row)

@@ -80,6 +80,8 @@ def predict(
     probabilities_dtype: str = "uint8",
     bands: Sequence[int] | None = None,
     bbox: tuple[float, float, float, float] | None = None,
+    radiometry: str = "auto",
+    force: bool = False,
     engine: Engine | None = None,
     overwrite: bool = False,
     progress: Progress = lambda _done, _all: None,
@@ -98,6 +100,8 @@ def predict(
         probabilities_dtype: one of :data:`PROBABILITY_TYPES`.
         bands: bands of the scene to read, from 1; see :func:`geounet.engine.compatibility.scene_for_model`.
         bbox: see :func:`geounet.engine.plan.plan_prediction`.
+        radiometry: see :func:`geounet.engine.radiometry.with_numbers`.
+        force: see :func:`geounet.engine.compatibility.scene_for_model`.
         engine: how to run.
         overwrite: replace outputs that exist, and start unfinished work of other requests anew.
         progress: called with the blocks done and the blocks in all.
@@ -112,11 +116,12 @@ def predict(
     engine = engine or Engine()
     outputs = _Outputs(out, confidence, probabilities)
     outputs.check()
-    request = request_of(path, model, bands=bands, bbox=bbox, engine=engine)
+    request = request_of(path, model, bands=bands, bbox=bbox, radiometry=radiometry, engine=engine)
     dtype = None if probabilities is None else probabilities_dtype
     with claimed(outputs.paths, f"{request} {dtype}", overwrite) as claim:
         card = read_card(model)
-        scene, device = scene_for_model(path, card, bands), pick_device(engine.device)
+        scene = scene_for_model(path, card, bands, radiometry=radiometry, force=force)
+        device = pick_device(engine.device)
         plan = _plan(scene, card, model, device, engine, bbox)
         work = Work(plan, model.absolute(), fingerprint(model), str(device), request, dtype)
         done = _fill(work, outputs, engine, progress, restart=overwrite and not claim.resumed)

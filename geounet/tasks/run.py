@@ -62,6 +62,8 @@ def run(
     *,
     bands: Sequence[int] | None = None,
     bbox: tuple[float, float, float, float] | None = None,
+    radiometry: str = "auto",
+    force: bool = False,
     vector_format: str = "gpkg",
     min_area: float = 0.0,
     simplification: float | None = None,
@@ -81,6 +83,8 @@ def run(
             `predicted.tif`, the raster before it.
         bands: bands of the scene to read, from 1.
         bbox: minimum x, minimum y, maximum x, maximum y in the scene's CRS.
+        radiometry: see :func:`geounet.tasks.predict.predict`.
+        force: see :func:`geounet.tasks.predict.predict`.
         vector_format: ending of the polygon file.
         min_area: polygons of fewer hectares are left out.
         simplification: see :func:`geounet.tasks.vectorize.vectorize`.
@@ -96,10 +100,10 @@ def run(
     """
     record, classes, share = folder / "product.json", folder / "classes.tif", folder / "confidence.tif"
     polygons, picture = folder / f"polygons.{vector_format}", folder / "preview.png"
-    choices = [bands, bbox, vector_format, min_area, simplification, smooth, touching, steps, engine]
+    choices = [bands, bbox, radiometry, vector_format, min_area, simplification, smooth, touching, steps, engine]
     with claimed([record], request_hash("run", [scene, model], *choices), overwrite) as claim:
         predicted = folder / "predicted.tif" if steps else classes
-        request = request_of(scene, model, bands=bands, bbox=bbox, engine=engine)
+        request = request_of(scene, model, bands=bands, bbox=bbox, radiometry=radiometry, engine=engine)
         if overwrite or not _is_done(predicted, request, claim):
             predict(
                 scene,
@@ -108,6 +112,8 @@ def run(
                 confidence=share,
                 bands=bands,
                 bbox=bbox,
+                radiometry=radiometry,
+                force=force,
                 engine=engine,
                 overwrite=claim.may_replace,
                 progress=progress,

@@ -18,6 +18,7 @@ from geounet.data.source import Source
 from geounet.data.statistics import choose_classes, class_weights, collect
 from geounet.data.training_data import (
     check_leaks,
+    check_numbers,
     label_of,
     split_pairs,
     teaching,
@@ -306,6 +307,7 @@ def _gathered(
     """Training pairs, validation pairs, what the former hold, and the classes."""
     classes = INSTANCE_CLASSES if isinstance(source, Source) and source.instances else classes
     pairs, checks = _sides(source, validation, classes, recipe)
+    check_numbers([*pairs, *checks])
     statistics = collect(pairs, robust=recipe.normalization == "percentiles", known=[item.value for item in classes])
     table = choose_classes(statistics.counts, classes, label_of(pairs[0]))
     pairs, statistics = teaching(pairs, statistics)

@@ -11,6 +11,7 @@ from geounet.data.pairing import pair_labels
 from geounet.data.statistics import collect
 from geounet.data.training_data import (
     check_leaks,
+    check_numbers,
     class_shares,
     count_codes,
     split_pairs,
@@ -18,7 +19,7 @@ from geounet.data.training_data import (
     tell_absent,
     tell_alpha,
 )
-from geounet.errors import LabelError
+from geounet.errors import LabelError, SceneError
 from geounet.raster.scene import load_scene
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
@@ -136,3 +137,18 @@ def test_shares_of_classes():
     for wrong in ("forest", "city=0.3", "forest=much", ""):
         with pytest.raises(LabelError, match=r"--balance is no share.*10=0\.3 or water=0\.3.*forest"):
             class_shares(wrong, counts, CLASSES)
+
+
+def test_images_of_which_some_state_a_scale_are_refused_with_counts(pair):
+    """Different statements are one thing, for numbers are read by them; and the model card keeps what is stated."""
+    plain = [pair(f"plain{number}", codes_of(4, 5), row=20 * number) for number in range(2)]
+    tagged = pair("tagged", codes_of(4, 5), row=60, scales=[1e-4] * 2)
+    other = pair("other", codes_of(4, 5), row=80, scales=[1e-4] * 2, offsets=[-0.1] * 2)
+    check_numbers(plain)
+    check_numbers([tagged, other])
+    with pytest.raises(
+        SceneError, match=r"1 of 3 images state a scale or an offset, such as .*tagged.tif \(scale 0.0001"
+    ):
+        check_numbers([*plain, tagged])
+    assert [(band.scale, band.offset) for band in collect([tagged]).bands] == [(1e-4, 0.0)] * 2
+    assert [(band.scale, band.offset) for band in collect(plain).bands] == [(1.0, 0.0)] * 2
