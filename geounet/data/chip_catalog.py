@@ -17,6 +17,7 @@ from geounet.data.pairing import span_of
 from geounet.grid import Window
 from geounet.outputs import atomic
 from geounet.raster.footprints import footprint
+from geounet.raster.globe import bbox_of
 from geounet.raster.placement import bounds_of, transform_of
 from geounet.raster.scene import acquired
 
@@ -111,7 +112,7 @@ def stac_item(record: ChipRecord, scene: Scene, classes: Sequence[LandClass], sp
     item = pystac.Item(
         record.name.removesuffix(".tif"),
         None if ground is None else ground.__geo_interface__,
-        None if ground is None else list(ground.bounds),
+        None if ground is None else bbox_of(ground),
         None,
         _properties(record, scene),
         *span,

@@ -1,4 +1,4 @@
-"""GeoJSON (RFC 7946): longitude and latitude; pixel coordinates where there is no CRS.
+"""GeoJSON (RFC 7946): longitude and latitude, cut at the antimeridian.
 
 Written here rather than by GDAL, whose driver takes three times as long for the same digits.
 """
@@ -14,6 +14,7 @@ import pyarrow as pa
 import shapely
 
 from geounet.formats.batches import geometries_of, schema_of, slices, to_columns
+from geounet.raster.globe import WGS84, to_globe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 @contextmanager
 def writer(path: Path, layer: Layer) -> Iterator[Put]:
-    """A function that takes batches."""
+    """A function that takes batches, of a layer whose CRS leads to the globe."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         head = {"type": "FeatureCollection", "name": path.stem}
         file.write(f'{json.dumps(head, ensure_ascii=False)[:-1]}, "features": [')
@@ -51,8 +52,10 @@ class _Features:
 
     def put(self, frame: gpd.GeoDataFrame) -> None:
         self._schema = self._schema or schema_of(frame, self._layer)
+        if self._layer.crs is None:
+            raise TypeError("GeoJSON without a CRS is refused when the file is opened")
         for piece in slices(frame, _ROWS):
-            self._write(piece if self._layer.crs is None else piece.to_crs("EPSG:4326"))
+            self._write(piece.set_geometry(to_globe(geometries_of(piece), self._layer.crs), crs=WGS84))
 
     def _write(self, frame: gpd.GeoDataFrame) -> None:
         if len(frame):

@@ -19,6 +19,7 @@ from geounet.formats.batches import Layer, decode
 from geounet.formats.fiboa import REQUIRED, collection_metadata, to_fiboa
 from geounet.outputs import atomic, check_ending, check_output
 from geounet.raster import styles
+from geounet.raster.globe import has_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from geounet.formats.batches import Encoded, Put
     from geounet.formats.fiboa import Fiboa
 
+_GEOJSON = (".geojson", ".json")
 _SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".sbn", ".sbx", ".qix", ".shp.xml")
 
 
@@ -115,7 +117,7 @@ def open_writer(
 
     `.gpkg` GeoPackage, its layer named as the file; `.parquet` or `.geoparquet` GeoParquet 1.1 with a box for each
     polygon; `.fgb` FlatGeobuf, whose spatial index orders the features anew; `.geojson` or `.json` GeoJSON (RFC
-    7946: longitude and latitude, nine decimals; pixel coordinates where there is no CRS); `.shp` Shapefile, field
+    7946: longitude and latitude, nine decimals, cut at the antimeridian; a CRS is needed); `.shp` Shapefile, field
     names cut to ten characters with a warning.
 
     Args:
@@ -133,6 +135,7 @@ def open_writer(
             format than GeoParquet, or without a CRS.
     """
     open_format = _format_of(path)
+    check_place(path, crs)
     layer = _layer(path, crs, multi, fiboa)
     check_output(path, overwrite)
     try:
@@ -145,6 +148,24 @@ def open_writer(
                 _drop_stale_parts(path)
     except _NotOursError as error:
         raise error.args[0] from error.args[0].__cause__
+
+
+def check_place(path: Path, crs: Any) -> None:
+    """Make sure, before any work is done, that what is written has the place that its format asks for.
+
+    Args:
+        path: the file.
+        crs: of what is written, in any form that pyproj takes; None for pixel coordinates.
+
+    Raises:
+        OutputError: it is GeoJSON, and the CRS does not lead to longitude and latitude.
+    """
+    if path.suffix.lower() in _GEOJSON and not has_place(None if crs is None else CRS.from_user_input(crs)):
+        why = "without a CRS" if crs is None else f"in {CRS.from_user_input(crs).name}, which leads to no place"
+        raise OutputError(
+            f"{path} would hold coordinates {why}, and GeoJSON is longitude and latitude (RFC 7946): write "
+            ".gpkg, .parquet, .fgb or .shp, which keep coordinates as they are"
+        )
 
 
 def _layer(path: Path, crs: Any, multi: bool, fiboa: Fiboa | None) -> Layer:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from geounet.data.polygon_files import read_polygons
 from geounet.errors import OutputError
+from geounet.formats.vector_io import check_place
 from geounet.models.model_file import fingerprint, read_card
 from geounet.outputs import atomic, claimed, is_unfinished, sweep
 from geounet.pages.pictures import preview
 from geounet.raster.cog import tags_of
 from geounet.raster.identity import request_hash
 from geounet.raster.remote import public_name
+from geounet.raster.scene import load_scene
 from geounet.tasks.clean import clean
 from geounet.tasks.predict import predict, request_of
 from geounet.tasks.vectorize import vectorize
@@ -100,6 +102,8 @@ def run(
     """
     record, classes, share = folder / "product.json", folder / "classes.tif", folder / "confidence.tif"
     polygons, picture = folder / f"polygons.{vector_format}", folder / "preview.png"
+    crs = load_scene(scene).crs
+    check_place(polygons, None if crs is None else crs.to_wkt())
     choices = [bands, bbox, radiometry, vector_format, min_area, simplification, smooth, touching, steps, engine]
     with claimed([record], request_hash("run", [scene, model], *choices), overwrite) as claim:
         predicted = folder / "predicted.tif" if steps else classes

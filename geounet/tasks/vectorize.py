@@ -15,7 +15,7 @@ from pyproj import CRS
 
 from geounet.errors import SceneError
 from geounet.formats.batches import Encoded, decode, encode
-from geounet.formats.vector_io import check_format, open_writer
+from geounet.formats.vector_io import check_format, check_place, open_writer
 from geounet.outlines.attributes import Meaning, Zonal, check_columns, to_columns
 from geounet.outlines.ground import survey
 from geounet.outlines.measures import measure
@@ -102,6 +102,7 @@ def vectorize(
     """
     check_format(out)
     plan = _plan(raster, confidence, stats, min_area, connectivity, touching, force)
+    check_place(out, plan.crs)
     choices = (stats, min_area, connectivity, touching, simplification, smooth, fiboa)
     request = request_hash("vectorize", plan.inputs, choices)
     with claimed([out], request, overwrite):

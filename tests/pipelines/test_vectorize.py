@@ -116,9 +116,16 @@ def test_eight_neighbours_join_at_corners(tmp_path, write_scene):
 
 def test_pixel_coordinates_have_no_hectares(tmp_path, write_scene):
     path = write_scene(tmp_path / "cells.tif", CLASSES, nodata=255, crs=None, transform=None)
-    result = run(path, "-o", tmp_path / "out.geojson")
-    assert result.stderr == f"{tmp_path / 'out.geojson'}: 3 polygons, 7 pixels\n"
-    assert json.loads((tmp_path / "out.geojson").read_text())["features"][0]["properties"]["area_ha"] is None
+    result = run(path, "-o", tmp_path / "out.parquet")
+    assert result.stderr == f"{tmp_path / 'out.parquet'}: 3 polygons, 7 pixels\n"
+    assert gpd.read_parquet(tmp_path / "out.parquet")["area_ha"].isna().all()
+
+
+def test_geojson_without_a_place_is_refused_before_any_work(tmp_path, write_scene, capsys):
+    path = write_scene(tmp_path / "cells.tif", CLASSES, nodata=255, crs=None, transform=None)
+    message = failing(capsys, path, "-o", tmp_path / "out.geojson")
+    assert "out.geojson would hold coordinates without a CRS, and GeoJSON is longitude and latitude" in message
+    assert not (tmp_path / "out.geojson").exists()
 
 
 @pytest.mark.parametrize(
