@@ -14,14 +14,15 @@ from . import options
 @click.command()
 @click.argument("scene")
 @options.option("--model", "-m", type=click.Path(path_type=Path), help="Model file; say whether it fits the scene.")
+@options.opening
 @options.radiometry
 @options.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @options.common
-def command(scene: str, model: Path | None, radiometry: str, as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - no progress here
+def command(scene: str, model: Path | None, as_json: bool, quiet: bool, **given: Any) -> None:  # noqa: ARG001 - no progress here
     """Describe SCENE: size, bands, CRS, pixel size, nodata, values."""
     from geounet.tasks.info import info
 
-    description = info(scene, model, radiometry=radiometry)
+    description = info(scene, model, **given)
     click.echo(json.dumps(description, indent=2) if as_json else _text(description))
 
 
@@ -31,7 +32,7 @@ def _text(found: dict[str, Any]) -> str:
     rows = [
         f"{found['path']}",
         f"  size        {found['height']} rows x {found['width']} columns, {found['bands']} bands of {found['dtype']}",
-        f"  CRS         {found['crs'] or 'none: pixel coordinates'}",
+        f"  CRS         {_crs(found)}",
         f"  pixel       {ground}",
         f"  bounds      {', '.join(f'{value:.10g}' for value in found['bounds'])}",
         f"  valid       {found['valid_share']:.1%} (by {found['validity']})",
@@ -47,4 +48,11 @@ def _text(found: dict[str, Any]) -> str:
             else f"no: {found['reason']}"
         )
         rows.append(f"  model fits  {verdict}")
+    rows += [f"  note        {remark}" for remark in found["remarks"]]
     return "\n".join(rows)
+
+
+def _crs(found: dict[str, Any]) -> str:
+    """The name of the CRS and its code."""
+    name = found["crs_name"] or "none: pixel coordinates"
+    return f"{name} ({found['crs']})" if found["crs"] else name

@@ -8,6 +8,7 @@ import functools
 import importlib
 import logging
 import sys
+import warnings
 from typing import Any, NoReturn
 
 import click
@@ -91,7 +92,7 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run a command. Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 some scenes of a batch failed."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    _own_words_only()
     if args is not None:
         _run(args)
     process = OwnProcess()
@@ -100,6 +101,15 @@ def main(args: list[str] | None = None) -> None:
     except SystemExit as done:
         process.code = done.code if isinstance(done.code, int) else None
         raise
+
+
+def _own_words_only() -> None:
+    """Our own records reach standard error; those of libraries, and Python's warnings, only where --verbose asks."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(logging.Filter("geounet"))
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
 
 
 def _run(args: list[str], process: OwnProcess | None = None) -> NoReturn:

@@ -6,6 +6,7 @@ import functools
 import logging
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,12 +64,14 @@ def _pixels_or_auto(_ctx: click.Context, _param: click.Parameter, text: str) -> 
     return int(text)
 
 
-def _set_level(verbosity: int) -> Callable[..., None]:
-    def apply(_ctx: click.Context, _param: click.Parameter, given: bool) -> None:
-        if given:
-            logging.getLogger("geounet").setLevel(verbosity)
-
-    return apply
+def _say_more(_ctx: click.Context, _param: click.Parameter, given: bool) -> None:
+    """All our own records, and what libraries and Python warn of, which is not shown otherwise."""
+    if given:
+        logging.getLogger("geounet").setLevel(logging.DEBUG)
+        warnings.simplefilter("default")
+        for handler in logging.getLogger().handlers:
+            for chosen in [*handler.filters]:
+                handler.removeFilter(chosen)
 
 
 def out(help_text: str) -> Decorator:
@@ -115,7 +118,7 @@ bbox = option(
 )  # fmt: skip
 quiet = option("--quiet", "-q", is_flag=True, expose_value=True, help="No progress on standard error.")
 verbose = option(
-    "--verbose", "-v", is_flag=True, expose_value=False, is_eager=True, callback=_set_level(logging.DEBUG),
+    "--verbose", "-v", is_flag=True, expose_value=False, is_eager=True, callback=_say_more,
     help="Say more, with a traceback where something fails.",
 )  # fmt: skip
 
@@ -141,6 +144,35 @@ def depends(**needed: tuple[str, ...]) -> Decorator:
         return checked
 
     return decorate
+
+
+nodata = option(
+    "--nodata", type=float, metavar="VALUE",
+    help="Stored value of pixels that hold no data, in all bands; by default what the file says.",
+)  # fmt: skip
+alpha_is_data = option(
+    "--alpha-is-data", is_flag=True, help="A band that is tagged alpha is data (NAIP's infrared), and no mask."
+)
+georeference = option(
+    "--georeference", type=click.Choice(["gcp", "rpc"]),
+    help="Place the scene by its ground control points or RPCs, on the grid that GDAL proposes, by nearest pixels.",
+)  # fmt: skip
+
+
+def opening(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How scenes are opened: a :class:`geounet.raster.opening.Opening`, handed on as `opening`."""
+    names = ("nodata", "alpha_is_data", "georeference")
+
+    @functools.wraps(function)
+    def gathered(**given: Any) -> Any:
+        from geounet.raster.opening import Opening
+
+        return function(opening=Opening(**{name: given.pop(name) for name in names}), **given)
+
+    wrapped: Callable[..., Any] = gathered
+    for decorate in (georeference, alpha_is_data, nodata):
+        wrapped = decorate(wrapped)
+    return wrapped
 
 
 radiometry = option(

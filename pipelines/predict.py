@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     help="How they are stored: 0 to 254 with a scale of 1/254 (255: nodata), or in half precision (NaN: nodata).",
 )
 @options.bands
+@options.opening
 @options.radiometry
 @options.force("Read --bands as given, though their names are the model's in another order.")
 @options.engine
@@ -44,7 +45,7 @@ def command(scene: str, model: Path, out: Path, quiet: bool, **given: Any) -> No
 
     from .progress import bar, pixels_asked_for
 
-    with bar("predict", quiet, pixels=pixels_asked_for(scene, given["bbox"])) as progress:
+    with bar("predict", quiet, pixels=pixels_asked_for(scene, given["bbox"], given["opening"])) as progress:
         result = predict(scene, model, out, progress=progress, **given)
     if not quiet:
         click.echo(f"{out}: {describe(result)}", err=True)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from geounet.raster.opening import Opening
+
     Mark = tuple[float, int]
     """Seconds of the clock, and steps that were done by then."""
 
@@ -124,17 +126,20 @@ def _columns(stream: TextIO) -> int:
         return _COLUMNS
 
 
-def pixels_asked_for(scene: str, bbox: tuple[float, float, float, float] | None) -> Callable[[], int]:
+def pixels_asked_for(
+    scene: str, bbox: tuple[float, float, float, float] | None, opening: Opening | None = None
+) -> Callable[[], int]:
     """A function of the pixels of a scene, or of its part in a box; see :func:`bar`.
 
     The function raises SceneError where the scene cannot be opened, or lies beside the box.
     """
 
     def count() -> int:
+        from geounet.raster.opening import AS_IS
         from geounet.raster.placement import window_of_bounds
         from geounet.raster.scene import load_scene
 
-        found = load_scene(scene)
+        found = load_scene(scene, opening=opening or AS_IS)
         return (window_of_bounds(found, bbox) if bbox else found.extent).pixels
 
     return count

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @options.boundary_class
 @options.cleaning
 @options.bands
+@options.opening
 @options.radiometry
 @options.force("Read --bands as given, though their names are the model's in another order.")
 @options.bbox
@@ -99,7 +100,9 @@ def _run(scene: str, folder: Path, quiet: bool, given: dict[str, Any]) -> bool:
     from .progress import bar, pixels_asked_for
 
     try:
-        with bar(Path(_shown(scene)).name, quiet, pixels=pixels_asked_for(scene, given["bbox"])) as progress:
+        with bar(
+            Path(_shown(scene)).name, quiet, pixels=pixels_asked_for(scene, given["bbox"], given["opening"])
+        ) as progress:
             product = run(scene, given["model"], folder, progress=progress, **_without(given, "model"))
     except GeounetError as error:
         click.echo(f"geounet: {_shown(scene)}: {error}", err=True)

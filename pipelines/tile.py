@@ -35,6 +35,7 @@ _PATH = click.Path(path_type=Path)
 )
 @options.option("--seed", type=int, default=0, show_default=True, help="Seed of the split.")
 @options.bands
+@options.opening
 @options.option("--classes", "class_file", type=_PATH, help="Class table, CSV with value,name,color.")
 @options.option("--label-field", help="Field of polygon files with the class (value or name).")
 @options.class_map

@@ -71,6 +71,7 @@ class ManyValues(click.Command):
 )
 @options.out("Model file (.safetensors).")
 @options.bands
+@options.opening
 @options.option(
     "--classes",
     "class_file",
@@ -284,10 +285,9 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
     except ModelError as error:
         raise click.BadParameter(str(error), param_hint="--loss") from error
     given["epochs"] = given["epochs"] or (_UNLIMITED if given["minutes"] else 100)
-    how = {"bands": given["bands"], "label_field": given["label_field"], "all_touched": given["all_touched"]}
-    how["instances"] = given["instances"]
+    names = ("bands", "opening", "label_field", "all_touched", "instances", "class_map")
+    how = {name: given[name] for name in names}
     how["background"] = 255 if given["background"] is None else given["background"]
-    how["class_map"] = given["class_map"]
     source = Source(images, _layered(given["labels"], given["layer"]), **how)
     recipe = Recipe(**{name: given[name] for name in Recipe.__slots__})
     validation = Source(given["val"], _layered(given["val_labels"], given["layer"]), **how) if given["val"] else None

@@ -51,9 +51,11 @@ def _touching(raster, field_classes, wanted, boundary_class, boundary, rise):
         raise click.BadParameter("--split-touching goes with --boundary-class, --boundary or both, and they with it")
     if not wanted:
         return None
+    from geounet.classes import NODATA, default_class
     from geounet.raster.cog import classes_of
 
-    return touching_of(classes_of(raster), boundary_class, field_classes, boundary, rise=rise)
+    table = classes_of(raster) or [default_class(value) for value in range(NODATA)]
+    return touching_of(table, boundary_class, field_classes, boundary, rise=rise)
 
 
 def touching_of(table, boundary_class, field_classes=(), boundary=None, **how):

@@ -18,6 +18,7 @@ from geounet.data.labels import Pair, in_crs_of, polygons_near
 from geounet.data.polygon_classes import codes_of, mapped
 from geounet.data.polygon_files import POLYGON_ENDINGS, is_polygons, read_polygons
 from geounet.errors import LabelError
+from geounet.raster.opening import AS_IS, Opening
 from geounet.raster.placement import bounds_of, outline_of, overlapping
 from geounet.raster.remote import is_remote
 from geounet.raster.scene import Scene, acquired, load_scene, palette_of, read_overview, same_grid
@@ -165,9 +166,9 @@ class _Label:
         return self.scene is None or self.scene.crs is not None
 
 
-def _load_image(path: Path | str, bands: Sequence[int | str] | None) -> Scene:
+def _load_image(path: Path | str, bands: Sequence[int | str] | None, opening: Opening) -> Scene:
     item = read_item(path)
-    return scene_of(item, bands) if item else load_scene(path, bands)
+    return scene_of(item, bands, opening) if item else load_scene(path, bands, opening)
 
 
 def _load_label(given: Path | str, reading: Reading) -> _Label:
@@ -215,6 +216,7 @@ def pair_labels(
     labels: Sequence[Path | str],
     *,
     bands: Sequence[int | str] | None = None,
+    opening: Opening = AS_IS,
     classes: Sequence[LandClass] = (),
     label_field: str | None = None,
     background: int = NODATA,
@@ -234,6 +236,7 @@ def pair_labels(
         images: image files, URLs or STAC items.
         labels: label rasters, polygon files or STAC items.
         bands: the image bands to read, by numbers from 1 or by names.
+        opening: what the user says of the images.
         classes: see :class:`Reading`.
         label_field: see :class:`Reading`.
         background: see :class:`Reading`.
@@ -246,7 +249,7 @@ def pair_labels(
         SceneError: an image cannot be opened.
     """
     reading = Reading(classes, label_field, background, all_touched, class_map or {}, instances)
-    scenes = [_load_image(path, bands) for path in images]
+    scenes = [_load_image(path, bands, opening) for path in images]
     files = [_load_label(path, reading) for path in labels]
     complaints: list[str] = []
     used: set[int] = set()

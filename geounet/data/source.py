@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from geounet.data.pairing import list_rasters, pair_labels
+from geounet.raster.opening import AS_IS, Opening
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ class Source:
     """Likewise: rasters or polygon files."""
     bands: tuple[int | str, ...] | None = None
     """Bands to read, by numbers from 1 or by names."""
+    opening: Opening = AS_IS
+    """What the user says of the images."""
     label_field: str | None = None
     """The polygons' field with the class."""
     background: int = 255
@@ -33,7 +36,6 @@ class Source:
     """Polygons label every pixel that they touch, not only those whose centre they hold."""
     instances: bool = False
     """Label rasters number their objects; what is learnt are the classes of :mod:`geounet.data.instances`."""
-
     class_map: Mapping[str, int] = field(default_factory=dict)
     """The class of a code or name that polygons have; see :func:`geounet.class_tables.read_class_map`."""
 
@@ -43,6 +45,7 @@ class Source:
             list_rasters(self.images),
             list_rasters(self.labels),
             bands=self.bands,
+            opening=self.opening,
             classes=classes,
             label_field=self.label_field,
             background=self.background,

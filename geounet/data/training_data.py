@@ -14,7 +14,6 @@ from geounet.data.leaks import describe_leaks, find_leaks
 from geounet.data.splits import split_by_place
 from geounet.errors import LabelError, SceneError
 from geounet.grid import Grid
-from geounet.raster.scene import load_scene, read_overview
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,14 +24,11 @@ if TYPE_CHECKING:
     from geounet.data.labels import Pair
     from geounet.data.statistics import Statistics
     from geounet.grid import Window
-    from geounet.raster.scene import Scene
 
     Sides = tuple[tuple[Pair, ...], tuple[Pair, ...]]
 
 _log = logging.getLogger(__name__)
 _STRIP = 1024
-_LOOK = 512
-_MASK_VALUES = 16
 
 
 def check_numbers(pairs: Sequence[Pair]) -> None:
@@ -134,28 +130,6 @@ def tell_absent(checks: Sequence[Pair], classes: Sequence[LandClass]) -> None:
                 "class %d (%s) occurs in no validation label, %s for one; its IoU counts only where it is predicted",
                 item.value, item.name, label_of(checks[0]),
             )  # fmt: skip
-
-
-def tell_alpha(images: Sequence[Scene]) -> None:
-    """Say where a band is taken for a mask because its tags say alpha, though its values are odd for one."""
-    odd = [(image, values) for image in images if image.alpha and (values := _values(image)) != {0, 255}]
-    for what, told in (
-        ("is {value:g} everywhere: it is no data, and masks nothing out", [at for at in odd if len(at[1]) == 1]),
-        ("has {count} values, as a measured band does: it is used as a mask; --bands {all} reads it as data",
-         [at for at in odd if len(at[1]) > _MASK_VALUES]),
-    ):  # fmt: skip
-        if told:
-            image, values = told[0]
-            text = what.format(value=min(values), count=len(values), all=",".join(map(str, range(1, image.count + 1))))
-            more = f" (and so in {len(told) - 1} more)" if len(told) > 1 else ""
-            _log.warning("band %d of %s is tagged as alpha but %s%s", image.alpha, image.label, text, more)
-
-
-def _values(image: Scene) -> set[float]:
-    """What the alpha band holds, in a look at the whole scene."""
-    alpha = load_scene(image.path, [image.alpha or 1])
-    values, _valid = read_overview(alpha, _LOOK, _LOOK)
-    return set(np.unique(values).tolist())
 
 
 def class_shares(balance: str, counts: NDArray[np.int64], classes: Sequence[LandClass]) -> dict[int, float]:

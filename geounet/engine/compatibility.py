@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from geounet.engine.radiometry import with_numbers
 from geounet.errors import SceneError
-from geounet.raster.placement import pixel_size
+from geounet.raster.opening import AS_IS, Opening
+from geounet.raster.placement import pixel_size, window_of_bounds
+from geounet.raster.remarks import Remark, remarks_on, tell
+from geounet.raster.samples import read_sample
 from geounet.raster.scene import Scene, load_scene
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from geounet.models.model_file import ModelCard
@@ -25,8 +28,11 @@ def scene_for_model(
     card: ModelCard,
     bands: Sequence[int | str] | None = None,
     *,
+    opening: Opening = AS_IS,
+    bbox: tuple[float, float, float, float] | None = None,
     radiometry: str = "auto",
     force: bool = False,
+    say: Callable[[Iterable[Remark]], None] = tell,
 ) -> Scene:
     """The scene with the bands that the model reads, in the numbers that it was trained on.
 
@@ -37,14 +43,17 @@ def scene_for_model(
         path: the scene.
         card: the model's.
         bands: bands to read, by numbers from 1 or by names.
+        opening: what the user says of it.
+        bbox: the part of it that will be predicted, in its CRS: only its values count; all by default.
         radiometry: see :func:`geounet.engine.radiometry.with_numbers`.
         force: read the bands as given, though they are the model's own in another order.
+        say: called with the remarks that there are on the scene.
 
     Raises:
         SceneError: it cannot be opened, or does not fit: number or names of bands, resolution, or values.
     """
-    scene = load_scene(path)
-    scene = load_scene(path, bands or _bands_for(scene, card))
+    scene = load_scene(path, opening=opening)
+    scene = load_scene(path, bands or _bands_for(scene, card), opening)
     if len(scene.bands) != len(card.bands):
         raise SceneError(
             f"the model reads {len(card.bands)} bands ({_names(card)}) and --bands names {len(scene.bands)}; "
@@ -52,7 +61,9 @@ def scene_for_model(
         )
     _check_names(scene, card, force)
     _check_resolution(scene, card)
-    return with_numbers(scene, card, radiometry)
+    sample = read_sample(scene, None if bbox is None else window_of_bounds(scene, bbox))
+    say(remarks_on(scene, sample))
+    return with_numbers(scene, card, radiometry, sample)
 
 
 def _check_names(scene: Scene, card: ModelCard, force: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from geounet.engine.plan import Engine
 from geounet.engine.tuning import describe_agreement
 from geounet.models.model_file import fingerprint
 from geounet.raster.identity import identity_of
+from geounet.raster.opening import AS_IS, Opening
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,13 +47,23 @@ def request_of(
     *,
     bands: Sequence[int] | None = None,
     bbox: tuple[float, float, float, float] | None = None,
+    opening: Opening = AS_IS,
     radiometry: str = "auto",
     engine: Engine | None = None,
 ) -> str:
     """A hash of all that a prediction's pixels depend on: the raster's `REQUEST` tag, by which a rerun knows it."""
     how = engine or Engine()
     choices = [how.window_size, how.halo, how.device, how.precision, how.runtime, how.tta]
-    parts = [identity_of(path), fingerprint(model), bands, bbox, radiometry, choices, version("geounet")]
+    parts = [
+        identity_of(path),
+        fingerprint(model),
+        bands,
+        bbox,
+        asdict(opening),
+        radiometry,
+        choices,
+        version("geounet"),
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -63,6 +74,7 @@ def store_identity(work: Work) -> dict[str, Any]:
         "scene": identity_of(plan.scene.path),
         "bands": plan.scene.bands,
         "numbers": [plan.scene.scales, plan.scene.offsets],
+        "opening": [plan.scene.nodata, plan.scene.alpha, plan.scene.georeference],
         "model": work.fingerprint,
         "window": [plan.grid.core_height, plan.grid.core_width, plan.grid.halo],
         "blending": plan.reach,

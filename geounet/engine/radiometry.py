@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geounet.errors import SceneError
-from geounet.raster.scene import read_overview
+from geounet.raster.samples import Sample, read_sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,6 @@ _log = logging.getLogger(__name__)
 
 RADIOMETRY = ("auto", "as-is", "scaled")
 """How numbers are read: by statements and values, as they are stored, or by the scene's own tags."""
-_SAMPLE = 256
 _WIDEST = 8.0
 """How many times as wide as the training scenes' a scene's values may spread."""
 _NARROWEST, _NARROWEST_OF_ITS_TYPE = 1 / 8, 1 / 64
@@ -61,13 +60,14 @@ class Fit:
         return self.spread <= _WIDEST and (size == 0 or size >= narrowest)
 
 
-def with_numbers(scene: Scene, card: ModelCard, radiometry: str = "auto") -> Scene:
+def with_numbers(scene: Scene, card: ModelCard, radiometry: str = "auto", sample: Sample | None = None) -> Scene:
     """The scene, read such that its numbers are what the model was trained on; what is done with tags is said.
 
     Args:
         scene: with the bands that the model reads.
         card: the model's.
         radiometry: one of :data:`RADIOMETRY`.
+        sample: pixels of it, whose values count; by default those of the whole scene.
 
     Raises:
         SceneError: statements contradict each other or the values, or the values are in another unit.
@@ -80,8 +80,7 @@ def with_numbers(scene: Scene, card: ModelCard, radiometry: str = "auto") -> Sce
     if radiometry != "auto":
         chosen = stored if radiometry == "as-is" else tagged
         return _told(scene, chosen, card, "as --radiometry asks for")
-    sample, valid = read_overview(_read_by(scene, stored), min(scene.height, _SAMPLE), min(scene.width, _SAMPLE))
-    pixels = sample[:, valid]
+    pixels = (sample or read_sample(scene)).pixels.astype(np.float32)
     choices = [tagged, stored] if is_tagged(scene) else [stored, *_of_model(scene, card)]
     fits = [choice for choice in choices if not pixels.size or _fits(pixels, choice, scene, card)]
     if not fits:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geounet.outputs import atomic
+from geounet.raster.opening import AS_IS, Opening
 from geounet.raster.placement import pixel_size
 from geounet.raster.scene import Scene, load_scene, read_overview
 
@@ -74,6 +75,8 @@ def preview(
     classes: Sequence[LandClass],
     polygons: GeoDataFrame | None = None,
     title: str = "",
+    *,
+    opening: Opening = AS_IS,
 ) -> None:
     """Draw a scene beside its class map, about 1600 pixels wide, to a PNG that replaces what stands there.
 
@@ -86,13 +89,14 @@ def preview(
         classes: names and colours; values that have none are drawn in grey as `other`.
         polygons: outlined on the class map; any CRS.
         title: one line above the picture.
+        opening: what the user says of the scene.
 
     Raises:
         SceneError: a raster cannot be read.
         OutputError: the PNG cannot be written.
     """
-    scene, class_map = load_scene(scene_path), load_scene(class_raster_path, (1,))
-    scene = load_scene(scene_path, [scene.bands[index] for index in color_bands(scene.band_names)])
+    scene, class_map = load_scene(scene_path, opening=opening), load_scene(class_raster_path, (1,))
+    scene = load_scene(scene_path, [scene.bands[index] for index in color_bands(scene.band_names)], opening)
     values, valid = read_overview(scene, *_few_pixels(scene))
     codes, labelled = read_overview(class_map, *_few_pixels(class_map))
     panels = (

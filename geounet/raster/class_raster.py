@@ -12,7 +12,9 @@ import numpy as np
 from geounet.classes import NODATA, default_class
 from geounet.errors import LabelError, SceneError
 from geounet.raster.cog import CLASSES_TAG, RasterProfile, classes_of
-from geounet.raster.scene import load_scene, opened, read_overview, read_stored
+from geounet.raster.remarks import tell, unplaced
+from geounet.raster.samples import read_sample
+from geounet.raster.scene import load_scene, opened, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     ReadStored = Callable[[Window], tuple[NDArray[Any], NDArray[np.bool_]]]
 
 
-_SAMPLE = 512
 _MOST_CLASSES = 64
 """Values of a raster without a class table from which on it is taken for measurements: the large legends, such as
 USDA's of crops with 134 classes, come with a palette."""
@@ -69,6 +70,7 @@ def load_class_raster(path: str | Path, force: bool = False) -> Scene:
         raise LabelError(
             f"{path} is no class raster: {measured}; name one, or take its values for classes with --force"
         )
+    tell(unplaced(scene))
     return scene
 
 
@@ -81,10 +83,10 @@ def _measured(scene: Scene) -> str | None:
         return f"its band {name!r} has a scale of {scale:.6g} and an offset of {offset:.6g}, as measurements have"
     if _MEASURED.search(name):
         return f"its band is called {name!r}"
-    values, valid = read_overview(scene, _SAMPLE, _SAMPLE)
-    count = np.unique(values[0][valid]).size
-    if count > _MOST_CLASSES and valid.sum() > _FEW:
-        return f"it has no class table, and {count} values in a sample of {int(valid.sum())} pixels"
+    pixels = read_sample(scene).pixels[0]
+    count = np.unique(pixels).size
+    if count > _MOST_CLASSES and pixels.size > _FEW:
+        return f"it has no class table, and {count} values in a sample of {pixels.size} pixels"
     return None
 
 

@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     from geounet.raster.scene import Scene
 
 
+def crs_name(scene: Scene) -> str | None:
+    """What the scene's CRS calls itself, such as `WGS 84 / UTM zone 33N`; None without a CRS."""
+    return None if scene.crs is None else CRS.from_user_input(scene.crs.to_wkt()).name
+
+
+def crs_code(scene: Scene) -> str | None:
+    """The scene's CRS as authority and code, such as `EPSG:32633`; None without a CRS, or where no authority has it."""
+    authority = scene.crs and scene.crs.to_authority()
+    return ":".join(authority) if authority else None
+
+
 def pixel_size(scene: Scene) -> tuple[float, float] | None:
     """Height and width of the scene's middle pixel in metres on the ground; None without a CRS.
 

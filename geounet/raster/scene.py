@@ -7,11 +7,10 @@ the edge does not depend on the tiling either.
 from __future__ import annotations
 
 import math
-import operator
 import warnings
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +24,10 @@ from rasterio.vrt import WarpedVRT
 
 from geounet.errors import SceneError, UnreachableError
 from geounet.grid import Window
+from geounet.raster.opening import AS_IS, Opening, placed, placing
 from geounet.raster.reflection import continued, reflected
 from geounet.raster.remote import is_remote, over_network, persistently, public_name, public_text, stem_of
+from geounet.raster.validity import valid_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,6 +71,12 @@ class Scene:
     """The band that says which pixels are valid, where it is not read as data."""
     has_mask: bool
     """Whether the file carries a mask of its own, internal or beside it."""
+    georeference: str | None = None
+    """What places it, see :class:`geounet.raster.opening.Opening`; None for its own transform."""
+    unused_place: str = ""
+    """What could place it and is not used, in words; empty where there is nothing."""
+    mixed: bool = False
+    """Whether `bands` are of several data types in the file; `dtype` is one that holds them all."""
     remote: bool = False
     """Whether all pixels come over the network: by a URL, or as a VRT of nothing but remote rasters."""
 
@@ -108,18 +115,23 @@ class Scene:
         return public_name(self.path)
 
 
-def load_scene(path: str | Path, bands: Sequence[int | str] | None = None) -> Scene:
+def load_scene(path: str | Path, bands: Sequence[int | str] | None = None, opening: Opening = AS_IS) -> Scene:
     """Describe the raster at `path`; no pixel is read.
 
     Args:
         path: anything GDAL opens.
         bands: the bands to read, by numbers from 1 or by names; by default all but an alpha band.
+        opening: what the user says of it.
 
     Raises:
-        SceneError: there is no such file, it is no raster, has no bands or not these, or holds complex numbers.
+        SceneError: there is no such file, it is no raster, has no bands or not these, holds complex numbers, or has
+            nothing to be placed by.
     """
-    with _open(str(path)) as dataset:
-        return _describe(dataset, str(path), bands)
+    with (
+        _open(str(path)) as dataset,
+        placed(dataset, opening.georeference, public_name(str(path))) as there,
+    ):
+        return _describe(there, dataset, str(path), bands, opening)
 
 
 def _number(dataset: Any, path: str, band: int | str) -> int:
@@ -132,8 +144,9 @@ def _number(dataset: Any, path: str, band: int | str) -> int:
     return names.index(band.lower()) + 1
 
 
-def _describe(dataset: Any, path: str, bands: Sequence[int | str] | None) -> Scene:
+def _describe(dataset: Any, source: Any, path: str, bands: Sequence[int | str] | None, opening: Opening) -> Scene:
     alphas = [b for b, kind in enumerate(dataset.colorinterp, 1) if kind is ColorInterp.alpha]
+    alphas = [b for b in alphas if b > source.count] if opening.alpha_is_data else alphas
     given = tuple(_number(dataset, path, band) for band in bands or ())
     chosen = given or tuple(b for b in dataset.indexes if b not in alphas) or dataset.indexes
     missing = [band for band in chosen if band not in dataset.indexes]
@@ -153,16 +166,19 @@ def _describe(dataset: Any, path: str, bands: Sequence[int | str] | None) -> Sce
         width=dataset.width,
         bands=chosen,
         band_names=tuple(_band_name(dataset, band) for band in chosen),
-        count=dataset.count,
+        count=source.count,
         dtype=str(np.result_type(*(_numpy_name(dtype) for dtype in dtypes))),
         transform=dataset.transform,
         crs=None if dataset.gcps[0] and dataset.transform.is_identity else dataset.crs or None,
-        nodata=tuple(dataset.nodatavals[i] for i in at),
-        scales=tuple(float(dataset.scales[i]) for i in at),
-        offsets=tuple(float(dataset.offsets[i]) for i in at),
+        nodata=tuple(dataset.nodatavals[i] if opening.nodata is None else opening.nodata for i in at),
+        scales=tuple(float(source.scales[i]) for i in at),
+        offsets=tuple(float(source.offsets[i]) for i in at),
         alpha=alphas[-1] if alphas and not set(alphas) & set(chosen) else None,
         has_mask=_has_mask(dataset.mask_flag_enums[at[0]]),
-        remote=is_remote(path) or _only_points_to_remote(dataset, path),
+        georeference=opening.georeference,
+        unused_place="" if opening.georeference else placing(source),
+        mixed=len(dtypes) > 1,
+        remote=is_remote(path) or _only_points_to_remote(source, path),
     )
 
 
@@ -233,7 +249,7 @@ def _open(path: str) -> Iterator[Any]:
         local = "://" not in path and not path.startswith("/vsi")
         if local and not Path(path).exists():
             raise SceneError(f"{path} does not exist") from error
-        raise SceneError(f"{public_name(path)} is not a raster that GDAL can open: {_one_line(error)}") from error
+        raise SceneError(f"{public_name(path)} is not a raster that GDAL can open: {_reason(path, error)}") from error
     # Closed by hand: rasterio's own context manager ties a dataset to the thread that opened it.
     with closing(dataset):
         if not dataset.count:
@@ -248,6 +264,14 @@ def _dataset(path: str) -> Any:
         return rasterio.open(path)
 
 
+def _reason(path: str, error: BaseException) -> str:
+    """Why GDAL opens no raster there; of what may be a STAC item, how it becomes one."""
+    if path.partition("?")[0].lower().endswith(".json"):
+        name = public_name(path)
+        return f"of a STAC item make a scene first: geounet stack {name} --bands red,green,... -o scene.vrt"
+    return _one_line(error)
+
+
 def _one_line(error: BaseException) -> str:
     return public_text(" ".join(str(error.__cause__ or error).split()))
 
@@ -259,8 +283,8 @@ def opened(scene: Scene) -> Iterator[Any]:
     Raises:
         SceneError: the file has gone or cannot be opened.
     """
-    with _open(scene.path) as dataset:
-        yield dataset
+    with _open(scene.path) as dataset, placed(dataset, scene.georeference, scene.label) as there:
+        yield there
 
 
 def read(dataset: Any, scene: Scene, window: Window) -> tuple[Values, Mask]:
@@ -352,7 +376,11 @@ def _read_masked(
 ) -> tuple[Values, Mask]:
     """The bands as stored and their valid mask, from a window or decimated to an `out_shape`."""
     shapes = ({"out_shape": (len(scene.bands), *out_shape)}, {"out_shape": out_shape}) if out_shape else ({}, {})
-    stored = dataset.read(list(scene.bands), **where, **shapes[0])
+    stored = (
+        _read_mixed(dataset, scene, **where, **shapes[1])
+        if scene.mixed
+        else dataset.read(list(scene.bands), **where, **shapes[0])
+    )
     valid = valid_mask(stored, scene.nodata)
     if scene.alpha is not None:
         valid &= dataset.read(scene.alpha, **where, **shapes[1]) > 0
@@ -361,37 +389,9 @@ def _read_masked(
     return stored, valid
 
 
-def valid_mask(stored: Values, nodata: Sequence[float | None]) -> Mask:
-    """Which pixels hold a measurement.
-
-    NaN or infinity in any band makes a pixel invalid, and so does a nodata value that is no possible measurement
-    (signed and floating types). In unsigned types the nodata value is a possible measurement as well, a black shadow
-    for instance, so there it counts only where all bands hold it, as in GDAL's dataset mask.
-
-    Args:
-        stored: `(bands, height, width)`, as in the file.
-        nodata: the nodata value of each band, None where there is none.
-
-    Returns:
-        `(height, width)`, True where valid.
-    """
-    hits = (_equals(band, value) for band, value in zip(stored, nodata, strict=True))
-    # Not by a ufunc's reduce, which would first lay all bands' hits out as one array.
-    valid = reduce(operator.and_ if stored.dtype.kind == "u" else operator.or_, hits)
-    np.logical_not(valid, out=valid)
-    if stored.dtype.kind == "f":
-        valid &= np.isfinite(stored).all(axis=0)
-    return valid
-
-
-def _equals(band: Values, value: float | None) -> Mask:
-    if value is None or math.isnan(value):
-        return np.zeros(band.shape, np.bool_)
-    if band.dtype.kind == "f":
-        return np.asarray(band == np.asarray(value).astype(band.dtype))
-    info = np.iinfo(band.dtype)
-    fits = float(value).is_integer() and info.min <= value <= info.max
-    return np.asarray(band == band.dtype.type(value)) if fits else np.zeros(band.shape, np.bool_)
+def _read_mixed(dataset: Any, scene: Scene, **how: Any) -> Values:
+    """Bands of several data types, in the one that holds them all."""
+    return np.stack([dataset.read(band, **how).astype(scene.dtype) for band in scene.bands])
 
 
 def palette_of(scene: Scene) -> dict[int, tuple[int, int, int]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from geounet.errors import SceneError
+from geounet.raster.opening import AS_IS, Opening
 from geounet.raster.remote import fetch_text, is_remote, public_name
 from geounet.raster.scene import Scene, load_scene
 from geounet.sources.stacking import stack_text
@@ -62,28 +63,29 @@ def _complete(item: str, href: str) -> str:
     return urljoin(item, href) if is_remote(item) else str(Path(item).parent / href)
 
 
-def scene_of(item: Item, bands: Sequence[int | str] | None = None) -> Scene:
+def scene_of(item: Item, bands: Sequence[int | str] | None = None, opening: Opening = AS_IS) -> Scene:
     """The item's bands as one scene; those of several assets on the grid of the finest, by nearest neighbour.
 
     Args:
         item: the item.
         bands: common names (`red`, `nir`, `swir16`), names, or keys of assets; without them, or by numbers, the
             bands of the one asset that holds data.
+        opening: what the user says of its files.
 
     Raises:
         SceneError: it has no such band, or several assets with data and none is named; or an asset cannot be opened.
     """
     names = [str(band) for band in bands or () if isinstance(band, str)]
     if not names:
-        return load_scene(_only(item, "data")["href"], bands)
-    layers = layers_of(item, names)
+        return load_scene(_only(item, "data")["href"], bands, opening)
+    layers = layers_of(item, names, opening)
     if len(layers) == 1:
         return layers[0]
     reference = min(layers, key=lambda scene: abs(scene.transform.determinant))
     return load_scene(stack_text(layers, reference, "nearest", title=public_name(item.path)))
 
 
-def layers_of(item: Item, names: Sequence[str]) -> list[Scene]:
+def layers_of(item: Item, names: Sequence[str], opening: Opening = AS_IS) -> list[Scene]:
     """The bands of an item: one scene where one file holds them all, else one for each.
 
     Raises:
@@ -91,9 +93,9 @@ def layers_of(item: Item, names: Sequence[str]) -> list[Scene]:
     """
     chosen = [(name, *_find(item, name)) for name in names]
     if len({href for _name, href, _number in chosen}) == 1:
-        scene = load_scene(chosen[0][1], [number for _name, _href, number in chosen])
+        scene = load_scene(chosen[0][1], [number for _name, _href, number in chosen], opening)
         return [replace(scene, band_names=tuple(names))]
-    return [replace(load_scene(href, [number]), band_names=(name,)) for name, href, number in chosen]
+    return [replace(load_scene(href, [number], opening), band_names=(name,)) for name, href, number in chosen]
 
 
 def label_of(item: Item) -> str:

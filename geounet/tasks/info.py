@@ -10,7 +10,10 @@ from geounet.engine.compatibility import scene_for_model
 from geounet.engine.radiometry import read_how
 from geounet.errors import SceneError
 from geounet.models.model_file import read_card
-from geounet.raster.placement import bounds_of, pixel_size
+from geounet.raster.opening import AS_IS, Opening
+from geounet.raster.placement import bounds_of, crs_code, crs_name, pixel_size
+from geounet.raster.remarks import remarks_on
+from geounet.raster.samples import read_sample
 from geounet.raster.scene import load_scene, read_overview
 
 if TYPE_CHECKING:
@@ -22,18 +25,24 @@ _SAMPLE = 512
 
 
 def info(
-    path: str | Path, model: Path | None = None, *, radiometry: str = "auto", force: bool = False
+    path: str | Path,
+    model: Path | None = None,
+    *,
+    opening: Opening = AS_IS,
+    radiometry: str = "auto",
+    force: bool = False,
 ) -> dict[str, Any]:
     """A scene's size, bands, georeference, nodata and values (on a sample of at most 512 x 512 pixels), as JSON.
 
-    With a model, `fits` says whether it can be applied, and `reason` why not; `numbers` how they are read for it. See
-    :func:`geounet.engine.compatibility.scene_for_model` for `radiometry` and `force`.
+    `remarks` are sentences about what it says of itself and its values contradict. With a model, `fits` says whether it
+    can be applied, and `reason` why not; `numbers` how they are read for it. See
+    :func:`geounet.engine.compatibility.scene_for_model` for `opening`, `radiometry` and `force`.
 
     Raises:
         SceneError: the scene cannot be opened.
         ModelError: the model file cannot be read.
     """
-    scene = load_scene(path)
+    scene = load_scene(path, opening=opening)
     size = pixel_size(scene)
     values, valid = read_overview(scene, _SAMPLE, _SAMPLE)
     description: dict[str, Any] = {
@@ -42,17 +51,22 @@ def info(
         "width": scene.width,
         "bands": scene.count,
         "dtype": scene.dtype,
-        "crs": scene.crs.to_string() if scene.crs else None,
+        "crs": crs_code(scene),
+        "crs_name": crs_name(scene),
+        "crs_wkt": scene.crs.to_wkt() if scene.crs else None,
         "pixel_size_m": [round(length, 6) for length in size] if size else None,
         "bounds": list(bounds_of(scene)),
         "valid_share": round(float(valid.mean()), 4),
         "validity": _validity(scene),
         "band_values": _band_values(scene, values, valid),
+        "remarks": [remark.text for remark in remarks_on(scene, read_sample(scene))],
     }
     if model is not None:
         card = read_card(model)
         try:
-            fitted = scene_for_model(path, card, radiometry=radiometry, force=force)
+            fitted = scene_for_model(
+                path, card, opening=opening, radiometry=radiometry, force=force, say=lambda _remarks: None
+            )
         except SceneError as error:
             return {**description, "fits": False, "reason": str(error)}
         return {**description, "fits": True, "reads_bands": list(fitted.bands), "numbers": read_how(scene, fitted)}

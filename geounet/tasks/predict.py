@@ -27,6 +27,7 @@ from geounet.models.model_file import fingerprint, read_card
 from geounet.outputs import check_ending, claimed, workspace_of
 from geounet.raster.cog import ENDINGS, RasterProfile, write_cog
 from geounet.raster.identity import identity_of
+from geounet.raster.opening import AS_IS, Opening
 from geounet.raster.placement import transform_of
 from geounet.raster.scene import small_cache
 
@@ -80,6 +81,7 @@ def predict(
     probabilities_dtype: str = "uint8",
     bands: Sequence[int] | None = None,
     bbox: tuple[float, float, float, float] | None = None,
+    opening: Opening = AS_IS,
     radiometry: str = "auto",
     force: bool = False,
     engine: Engine | None = None,
@@ -100,6 +102,7 @@ def predict(
         probabilities_dtype: one of :data:`PROBABILITY_TYPES`.
         bands: bands of the scene to read, from 1; see :func:`geounet.engine.compatibility.scene_for_model`.
         bbox: see :func:`geounet.engine.plan.plan_prediction`.
+        opening: what the user says of the scene.
         radiometry: see :func:`geounet.engine.radiometry.with_numbers`.
         force: see :func:`geounet.engine.compatibility.scene_for_model`.
         engine: how to run.
@@ -116,11 +119,11 @@ def predict(
     engine = engine or Engine()
     outputs = _Outputs(out, confidence, probabilities)
     outputs.check()
-    request = request_of(path, model, bands=bands, bbox=bbox, radiometry=radiometry, engine=engine)
+    request = request_of(path, model, bands=bands, bbox=bbox, opening=opening, radiometry=radiometry, engine=engine)
     dtype = None if probabilities is None else probabilities_dtype
     with claimed(outputs.paths, f"{request} {dtype}", overwrite) as claim:
         card = read_card(model)
-        scene = scene_for_model(path, card, bands, radiometry=radiometry, force=force)
+        scene = scene_for_model(path, card, bands, opening=opening, bbox=bbox, radiometry=radiometry, force=force)
         device = pick_device(engine.device)
         plan = _plan(scene, card, model, device, engine, bbox)
         work = Work(plan, model.absolute(), fingerprint(model), str(device), request, dtype)

@@ -16,6 +16,7 @@ from geounet.outputs import atomic, claimed, is_unfinished, sweep
 from geounet.pages.pictures import preview
 from geounet.raster.cog import tags_of
 from geounet.raster.identity import request_hash
+from geounet.raster.opening import AS_IS, Opening
 from geounet.raster.remote import public_name
 from geounet.raster.scene import load_scene
 from geounet.tasks.clean import clean
@@ -64,6 +65,7 @@ def run(
     *,
     bands: Sequence[int] | None = None,
     bbox: tuple[float, float, float, float] | None = None,
+    opening: Opening = AS_IS,
     radiometry: str = "auto",
     force: bool = False,
     vector_format: str = "gpkg",
@@ -85,6 +87,7 @@ def run(
             `predicted.tif`, the raster before it.
         bands: bands of the scene to read, from 1.
         bbox: minimum x, minimum y, maximum x, maximum y in the scene's CRS.
+        opening: what the user says of the scene.
         radiometry: see :func:`geounet.tasks.predict.predict`.
         force: see :func:`geounet.tasks.predict.predict`.
         vector_format: ending of the polygon file.
@@ -102,12 +105,26 @@ def run(
     """
     record, classes, share = folder / "product.json", folder / "classes.tif", folder / "confidence.tif"
     polygons, picture = folder / f"polygons.{vector_format}", folder / "preview.png"
-    crs = load_scene(scene).crs
+    crs = load_scene(scene, opening=opening).crs
     check_place(polygons, None if crs is None else crs.to_wkt())
-    choices = [bands, bbox, radiometry, vector_format, min_area, simplification, smooth, touching, steps, engine]
+    choices = [
+        bands,
+        bbox,
+        asdict(opening),
+        radiometry,
+        vector_format,
+        min_area,
+        simplification,
+        smooth,
+        touching,
+        steps,
+        engine,
+    ]
     with claimed([record], request_hash("run", [scene, model], *choices), overwrite) as claim:
         predicted = folder / "predicted.tif" if steps else classes
-        request = request_of(scene, model, bands=bands, bbox=bbox, radiometry=radiometry, engine=engine)
+        request = request_of(
+            scene, model, bands=bands, bbox=bbox, opening=opening, radiometry=radiometry, engine=engine
+        )
         if overwrite or not _is_done(predicted, request, claim):
             predict(
                 scene,
@@ -116,6 +133,7 @@ def run(
                 confidence=share,
                 bands=bands,
                 bbox=bbox,
+                opening=opening,
                 radiometry=radiometry,
                 force=force,
                 engine=engine,
@@ -134,9 +152,8 @@ def run(
             touching=touching,
             overwrite=True,
         )
-        preview(
-            scene, classes, picture, read_card(model).classes, read_polygons(polygons) if summary.polygons else None
-        )
+        drawn = read_polygons(polygons) if summary.polygons else None
+        preview(scene, classes, picture, read_card(model).classes, drawn, opening=opening)
         product = Product(
             public_name(str(scene)),
             classes,

@@ -20,7 +20,9 @@ from geounet.engine.cluster import connect, map_unordered
 from geounet.errors import OutputError
 from geounet.outputs import atomic, claimed, sweep
 from geounet.raster.identity import request_hash
+from geounet.raster.opening import AS_IS, Opening
 from geounet.raster.placement import transform_of
+from geounet.raster.remarks import tell_remarks
 from geounet.raster.scene import Scene, load_scene, opened, pixel_coordinates_allowed, read_stored
 
 if TYPE_CHECKING:
@@ -151,6 +153,7 @@ def tile(
     *,
     labels: Sequence[Path] = (),
     bands: Sequence[int] | None = None,
+    opening: Opening = AS_IS,
     classes: Sequence[LandClass] = (),
     label_field: str | None = None,
     class_map: Mapping[str, int] | None = None,
@@ -171,6 +174,7 @@ def tile(
         folder: where chips go.
         labels: label files and folders; see :func:`geounet.data.pairing.pair_labels`.
         bands: bands to cut, from 1.
+        opening: what the user says of the scenes.
         classes: see :func:`geounet.data.pairing.pair_labels`.
         label_field: see :func:`geounet.data.pairing.pair_labels`.
         class_map: see :func:`geounet.data.pairing.pair_labels`.
@@ -187,12 +191,30 @@ def tile(
     """
     files, sources = list_rasters(scenes), list_rasters(labels) if labels else ()
     items: Sequence[Scene | Pair] = (
-        pair_labels(files, sources, bands=bands, classes=classes, label_field=label_field, class_map=class_map)
+        pair_labels(
+            files,
+            sources,
+            bands=bands,
+            opening=opening,
+            classes=classes,
+            label_field=label_field,
+            class_map=class_map,
+        )
         if labels
-        else [load_scene(path, bands) for path in files]
+        else [load_scene(path, bands, opening) for path in files]
     )
+    tell_remarks(item.image if isinstance(item, Pair) else item for item in items)
     how = split or Split()
-    choices = [bands, [asdict(item) for item in classes], label_field, class_map, size, overlap, asdict(how)]
+    choices = [
+        bands,
+        asdict(opening),
+        [asdict(item) for item in classes],
+        label_field,
+        class_map,
+        size,
+        overlap,
+        asdict(how),
+    ]
     rows = plan_rows(areas_of(items, how, size), size, overlap)
     request = request_hash("tile", [*files, *sources], *choices)
     with claimed([folder / INDEX], request, overwrite) as claim:

@@ -23,7 +23,6 @@ from geounet.data.training_data import (
     split_pairs,
     teaching,
     tell_absent,
-    tell_alpha,
 )
 from geounet.engine.devices import pick_device, pick_training_precision
 from geounet.errors import ModelError, OutputError
@@ -40,6 +39,7 @@ from geounet.pages.sample_sheet import write_sample_sheet
 from geounet.pages.training import write_training_page
 from geounet.raster.identity import request_hash
 from geounet.raster.placement import pixel_size
+from geounet.raster.remarks import tell_remarks
 from geounet.training.batches import ValidationBatches, dataset_of, first_patches, training_batches
 from geounet.training.log import TensorBoardLog, log_path, write_log
 from geounet.training.loop import EpochResult, Schedule, Training
@@ -329,8 +329,7 @@ def _sides(
         check_leaks(pairs, checks, allowed=recipe.allow_overlap)
     elif recipe.val_fraction is not None:
         pairs, checks = split_pairs(pairs, recipe.val_fraction, recipe.seed, recipe.patch_size)
-    if source.bands is None:
-        tell_alpha([pair.image for pair in (*pairs, *checks)])
+    tell_remarks(pair.image for pair in (*pairs, *checks))
     return pairs, checks
 
 

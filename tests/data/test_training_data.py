@@ -17,10 +17,8 @@ from geounet.data.training_data import (
     split_pairs,
     teaching,
     tell_absent,
-    tell_alpha,
 )
 from geounet.errors import LabelError, SceneError
-from geounet.raster.scene import load_scene
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
 CLASSES = (LandClass(10, "water", "#0000ff"), LandClass(70, "forest", "#008000"))
@@ -98,32 +96,6 @@ def test_a_class_that_validation_lacks_is_named(pair, caplog):
     (record,) = caplog.records
     assert "class 70 (forest) occurs in no validation label" in record.getMessage()
     assert "v_label.tif" in record.getMessage()
-
-
-@pytest.mark.parametrize(
-    ("values", "sentence"),
-    [
-        ([255], "band 3 of {} is tagged as alpha but is 255 everywhere"),
-        (list(range(40)), "band 3 of {} is tagged as alpha but has 40 values, as a measured band does"),
-        ([0, 255], None), ([0, 128, 255], None),
-    ],
-)  # fmt: skip
-def test_a_band_that_is_no_mask_though_its_tags_say_so_is_named(tmp_path, write_scene, caplog, values, sentence):
-    from rasterio.enums import ColorInterp
-
-    array = np.zeros((3, 20, 30), np.uint8)
-    array[2] = np.resize(values, (20, 30))
-    kinds = (ColorInterp.red, ColorInterp.green, ColorInterp.alpha)
-    scene = load_scene(write_scene(tmp_path / "odd.tif", array, colorinterp=kinds, photometric="MINISBLACK"))
-    assert scene.alpha == 3
-    with caplog.at_level(logging.WARNING):
-        tell_alpha([scene, scene])
-    if sentence is None:
-        assert not caplog.records
-    else:
-        assert sentence.format(scene.path) in caplog.text
-        assert "(and so in 1 more)" in caplog.text
-        assert len(caplog.records) == 1
 
 
 def test_shares_of_classes():

@@ -68,7 +68,7 @@ TAGGED = {"scale": 1e-4, "offset": 0.0, "unit": 1.0}
         ({"dtype": "float32", "unit": 1.0}, {"scale": 1e-4}, STORED / 1e4, "its numbers are read by its tags"),
         ({}, {"values": (STORED // 20).astype(np.uint16)}, STORED // 20, ""),
         ({}, {"values": np.full_like(STORED, 300)}, np.full_like(STORED, 300), ""),
-        ({}, {"values": np.zeros_like(STORED)}, np.zeros_like(STORED), ""),
+        ({}, {"values": np.zeros_like(STORED)}, np.zeros_like(STORED), "hold 0, which is not declared as nodata"),
     ],
 )
 def test_numbers_are_brought_to_the_model_s(card, scene, caplog, model, given, expected, said):

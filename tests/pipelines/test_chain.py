@@ -184,7 +184,7 @@ def test_info_describes_and_says_whether_the_model_fits():
     text, _ = done("info", SCENE, "-m", MODEL)
     assert "EPSG:32633" in text
     assert "model fits  yes" in text
-    assert "it reads    bands [1, 2, 3, 4], numbers as stored" in text
+    assert "with bands [1, 2, 3, 4], numbers as stored" in text
     found = json.loads(done("info", SCENE, "--json")[0])
     with rasterio.open(SCENE) as scene:
         assert (found["height"], found["width"], found["bands"]) == (scene.height, scene.width, scene.count)

@@ -5,16 +5,30 @@ Rasters of tests are small, so batches and bands are made small instead.
 
 from __future__ import annotations
 
+import json
+import shlex
+
+import click
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 import shapely
+import torch
 from click.testing import CliRunner
 from geopandas.testing import assert_geodataframe_equal
 from geounet_pipelines.main import cli
+from rasterio.control import GroundControlPoint
+from rasterio.enums import ColorInterp
+from rasterio.rpc import RPC
+from untrained import CLASSES, make_model, network_of
 
+from geounet.grid import Window
+from geounet.models.encoders import Architecture
 from geounet.outlines import polygons, streaming
+from geounet.raster.cog import RasterProfile, write_cog
 
+NORTH_UP = rasterio.Affine(10, 0, 480_000, 0, -10, 5_430_000)
 VECTOR_ENDINGS = ("gpkg", "parquet", "fgb", "geojson", "shp")
 SIMPLIFYING = (("--simplify", "10"), ("--smooth",), ("--simplify", "15", "--smooth"))
 
@@ -62,3 +76,259 @@ def test_outlines_are_simplified_in_many_batches_as_in_one(tmp_path, write_scene
                  gpd.read_parquet(tmp_path / f"{name}.{ending}") for name in ("one", "many"))  # fmt: skip
     assert len(many) > 20 > polygons.BAND / 100
     assert_geodataframe_equal(in_place_order(many), in_place_order(one), check_less_precise=True)
+
+
+# --- each option of each command
+
+TRAIN = "train s.tif --labels c.tif -o m2.safetensors --epochs 1 --patches 6 --batch-size 2 --patch-size 16 --depth 1"
+RUN = "run s.tif s2.tif -m m.safetensors -o out"
+CASES = {
+    "info": [
+        "info s.tif -m m.safetensors --json",
+        "info s.tif --nodata 3",
+        "info gcp.tif --georeference gcp",
+        "info rpc.tif --georeference rpc",
+        "info rgba.tif -m m.safetensors --alpha-is-data --radiometry as-is",
+    ],
+    "stack": [
+        "stack s.tif s2.tif -o o.vrt --bands 1,3 --like c.tif --resampling bilinear",
+        "stack s.tif k.tif -o o.vrt --overwrite",
+    ],
+    "tile": [
+        "tile s.tif s2.tif -o chips --tile-size 32 --overlap 5 --nodata 3 --workers 2",
+        (
+            "tile s.tif s2.tif -o chips --labels p.gpkg --label-field class_name --classes c.csv --layer polygons "
+            "--class-map map.csv --bands 4,1 --tile-size 16 --val-fraction 0.3 --test-fraction 0.2 --seed 3 --overwrite"
+        ),
+        "tile gcp.tif -o chips --georeference gcp --tile-size 40 --scheduler local",
+        "tile rgba.tif -o chips --alpha-is-data --tile-size 40",
+    ],
+    "train": [
+        TRAIN,
+        f"{TRAIN} --val s2.tif --val-labels c2.tif --allow-overlap --bands 1,4 --patience 2 --tensorboard tb",
+        f"{TRAIN} --val-fraction 0.4 --allow-overlap --width 8 --norm group --upsampling bilinear --report r.html",
+        (
+            f"{TRAIN.replace('c.tif', 'p.gpkg')} --label-field class_name --class-map map.csv --layer polygons "
+            "--all-touched --background 10 --classes c.csv --no-report"
+        ),
+        f"{TRAIN.replace('c.tif', 'n.tif')} --instances --boundary-weight 3 --boundary-sigma 4 --resume --overwrite",
+        f"{TRAIN} --arch unet --encoder resnet18 --weights w.pt --freeze-encoder 1 --epochs 2 --patch-size 32",
+        f"{TRAIN} --loss focal:1.5+0.5*tversky:0.3:0.7 --label-smoothing 0.1 --class-weights inverse --accumulate 2",
+        f"{TRAIN} --balance equal --min-labelled 0.1 --normalization percentiles --optimizer adamw --seed 5",
+        f"{TRAIN} --learning-rate 0.01 --weight-decay 0.1 --warm-up 0.2 --clip-norm 0 --ema 0.9 --device cpu",
+        f"{TRAIN} --rotate 20 --scale 0.9,1.1 --jitter 0.2 --noise 0.1 --band-drop 0.3 --precision fp32",
+        f"{TRAIN} --no-augment --loader-workers 2 --show-samples shown.png",
+        f"{TRAIN} --minutes 0.02 --nodata 3".replace(" --epochs 1", ""),
+        f"{TRAIN.replace('s.tif', 'gcp.tif').replace('c.tif', 'world.gpkg')} --georeference gcp",
+        f"{TRAIN.replace('s.tif', 'rgba.tif')} --alpha-is-data",
+    ],
+    "predict": [
+        "predict s.tif -m m.safetensors -o o.tif --confidence o2.tif --probabilities o3.tif",
+        "predict s.tif -m m.safetensors -o o.tif --probabilities o3.tif --probabilities-dtype float16 --bands 1,2,3,4",
+        "predict s.tif -m m.safetensors -o o.tif --bbox 480100,5429500,480700,5429900",
+        "predict s.tif -m m.safetensors -o o.tif --bands 4,3,2,1 --force --radiometry as-is --nodata 3",
+        "predict gcp.tif -m m.safetensors -o o.tif --georeference gcp",
+        "predict rgba.tif -m m.safetensors -o o.tif --alpha-is-data --radiometry as-is",
+        "predict s.tif -m m.safetensors -o o.tif --window-size 64 --halo 16 --device cpu --precision fp32",
+        "predict s.tif -m m.safetensors -o o.tif --runtime torch --tta --overwrite",
+        "predict s.tif -m m.safetensors -o o.tif --scheduler local --workers 2",
+    ],
+    "clean": [
+        "clean c.tif -o o.tif --majority 1",
+        "clean c.tif -o o.tif --open 1 --close 2",
+        "clean c.tif -o o.tif --sieve 30 --sieve-to largest --sieve-connectivity 8 --overwrite",
+        "clean c.tif -o o.tif --fill-holes 60 --force",
+        "clean c.tif -o o.tif --majority 1 --open 1 --close 1 --sieve 25 --fill-holes 30",
+    ],
+    "vectorize": [
+        "vectorize c.tif -o o.gpkg --confidence k.tif --min-area 0.3",
+        "vectorize c.tif -o o.fgb --stats s.tif --stats k.tif:1:mean,std,min,max,sum,count --connectivity 8",
+        "vectorize c.tif -o o.gpkg --simplify 12 --stats s.tif:B02:max",
+        "vectorize c.tif -o o.shp --smooth --overwrite",
+        "vectorize c.tif -o o.gpkg --split-touching --boundary-class 10",
+        "vectorize c.tif -o o.gpkg --split-touching --boundary q.tif:3 --rise 0.3 --simplify 15",
+        (
+            "vectorize c.tif -o o.parquet --fiboa demo --split-touching --boundary-class 10 --field-class 30 "
+            "--observed 2026-05-01"
+        ),
+        "vectorize c.tif -o o.geojson --force",
+    ],
+    "rasterize": [
+        "rasterize p.gpkg --like s.tif -o o.tif --attribute class_name --classes c.csv --layer polygons",
+        "rasterize p.gpkg:polygons --like s.tif -o o.tif --class-map map.csv --label-field class_name --background 1",
+        "rasterize world.gpkg --like s.tif -o o.tif --all-touched --overwrite",
+    ],
+    "evaluate": [
+        "evaluate c.tif c2.tif --json o.json --html o.html --boundary 3 --objects --class 10 --areas",
+        (
+            "evaluate c.tif p.gpkg --json o.json --field class_name --classes c.csv --class-map map.csv "
+            "--layer polygons --all-touched --overwrite"
+        ),
+        "evaluate p.gpkg:polygons world.gpkg --json o.json --resolution 7",
+        "evaluate c.tif points.gpkg --json o.json --strata c2.tif --seams 16 --seam-offset 3 --force",
+    ],
+    "run": [
+        f"{RUN} --format gpkg --min-area 0.3 --simplify 12 --smooth --majority 1 --open 1 --close 1",
+        f"{RUN} --format fgb --sieve 25 --sieve-to largest --sieve-connectivity 8 --fill-holes 30 --nodata 3",
+        f"{RUN} --format geojson --boundary-class 10 --bbox 480100,5429500,480700,5429900 --overwrite",
+        f"{RUN} --bands 4,3,2,1 --force --radiometry as-is --window-size 64 --halo 16 --device cpu",
+        f"{RUN} --runtime torch --precision fp32 --tta --scheduler local",
+        f"{RUN.replace('s.tif s2.tif', 'gcp.tif')} --georeference gcp",
+        f"{RUN.replace('s.tif s2.tif', 'rgba.tif')} --alpha-is-data --radiometry as-is",
+    ],
+    "models show": ["models show m.safetensors --json"],
+    "models verify": ["models verify m.safetensors"],
+    "models import": [
+        (
+            "models import w.pt -o o.safetensors --arch unet --encoder resnet18 --bands 1,2,3,4 --band-names a,b,c,d "
+            "--classes c.csv --mean 100 --std 40 --resolution 10 --dtype uint16 --scene-bands 6 --overwrite"
+        ),
+        "models import traced.pt -o o.safetensors --arch unet --encoder resnet18 --mean 0 --std 1 --trust",
+    ],
+    "models export": ["models export m.safetensors -o o.onnx --window-size 64 --overwrite"],
+    "demo": ["demo -o shown --overwrite"],
+}
+SEVERAL = {"predict": "--tile-size 32", "clean": "--tile-size 13", "vectorize": "--tile-size 13",
+           "rasterize": "--tile-size 13", "run": "--tile-size 32 --workers 1"}  # fmt: skip
+"""What makes blocks small, where a command has an option for it; bands and batches are small besides."""
+PLAIN = {"photometric": "MINISBLACK", "alpha": "UNSPECIFIED"}
+"""Else a fourth band of bytes would be alpha."""
+EVERYWHERE = {"--help", "--quiet", "--verbose"}
+
+
+def commands(group=cli, prefix=""):
+    """Names of all commands, with their Click commands."""
+    with click.Context(group) as context:
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            if isinstance(command, click.Group):
+                yield from commands(command, f"{prefix}{name} ")
+            else:
+                yield prefix + name, command
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()))
+def test_no_option_of_a_command_is_left_out_here(name, command):
+    """An option that is added must be tried below, on several of everything."""
+    given = {word for case in [*CASES[name], SEVERAL.get(name, "")] for word in shlex.split(case)} | EVERYWHERE
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    assert not [param.opts[0] for param in options if not given & {*param.opts, *param.secondary_opts}]
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory, write_scene, classes):
+    """Scenes, a model, class rasters and polygons of one place and its neighbour."""
+    folder = tmp_path_factory.mktemp("ground")
+    random, names = np.random.default_rng(1), ("B02", "B03", "B04", "B08")
+    values = random.integers(1, 250, (4, *classes.shape)).astype(np.uint8)
+    values[:, :9, :20] = 3
+    codes = np.choose(np.searchsorted([10, 20, 40, 255], classes), [10, 30, 254, 255]).astype(np.uint8)
+    write_scene(folder / "s.tif", values, descriptions=names, **PLAIN)
+    write_scene(folder / "s2.tif", values[:, ::-1], descriptions=names, **PLAIN)
+    profile = RasterProfile(*codes.shape, NORTH_UP, "EPSG:32633", "uint8", 255, CLASSES)
+    write_cog(folder / "c.tif", profile, [(Window(0, 0, *codes.shape), codes[None])])
+    write_scene(folder / "c2.tif", np.roll(codes, 3, axis=1), nodata=255)
+    write_scene(
+        folder / "n.tif",
+        np.where(codes == 255, 0, np.arange(codes.size).reshape(codes.shape) // 50 + 1).astype(np.uint16),
+    )
+    write_scene(
+        folder / "k.tif",
+        random.integers(0, 255, codes.shape).astype(np.uint8),
+        descriptions=["confidence"],
+        scales=[1 / 254],
+    )
+    shares = random.integers(0, 85, (3, *codes.shape)).astype(np.uint8)
+    write_scene(folder / "q.tif", shares, descriptions=["a", "b", "c"], scales=[1 / 254] * 3)
+    colors = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
+    write_scene(folder / "rgba.tif", values, colorinterp=colors, photometric="RGB")
+    placed_scenes(folder, values)
+    make_model(folder / "m.safetensors", 4, names=names, depth=1)
+    (folder / "c.csv").write_text("value,name,color\n" + "".join(f"{c.value},{c.name},{c.color}\n" for c in CLASSES))
+    (folder / "map.csv").write_text("from,to\n" + "".join(f"{c.name},{c.value}\n" for c in CLASSES))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        frame_files(folder)
+    network = network_of(Architecture(4, 3, "unet", "resnet18"))
+    torch.save(network.state_dict(), folder / "w.pt")
+    torch.jit.trace(network, torch.zeros(1, 4, 64, 64)).save(folder / "traced.pt")
+    return folder
+
+
+def placed_scenes(folder, values):
+    """The scene by control points and by coefficients."""
+    _, height, width = values.shape
+    profile = {"driver": "GTiff", "width": width, "height": height, "count": 4, "dtype": "uint8"} | PLAIN
+    corners = [(row, col) for row in (0, height) for col in (0, width)]
+    points = [GroundControlPoint(r, c, 480_000 + 10 * c + r, 5_430_000 - 10 * r, 0) for r, c in corners]
+    line, column = [0.0, 0.0, -1.0] + [0.0] * 17, [0.0, 1.0] + [0.0] * 18
+    one = [1.0] + [0.0] * 19
+    rpcs = RPC(
+        err_bias=None, err_rand=None, height_off=0, height_scale=1000, lat_off=49, lat_scale=0.004, long_off=15,
+        long_scale=0.006, line_off=height / 2, line_scale=height / 2, samp_off=width / 2, samp_scale=width / 2,
+        line_den_coeff=one, line_num_coeff=line, samp_den_coeff=one, samp_num_coeff=column,
+    )  # fmt: skip
+    for name, how in (("gcp", {"gcps": points, "crs": "EPSG:32633"}), ("rpc", {"rpcs": rpcs})):
+        with rasterio.open(folder / f"{name}.tif", "w", **profile, **how) as file:
+            file.write(values)
+
+
+def frame_files(folder):
+    """Polygons of the classes, in two layers, in degrees, and points with a class."""
+    run("vectorize", "c.tif", "-o", "v.gpkg")
+    frame = gpd.read_file("v.gpkg")
+    named = {c.value: c.name for c in CLASSES}
+    frame["class_name"] = frame["class"].map(named)
+    frame[["class", "class_name", "geometry"]].to_file("p.gpkg", layer="polygons")
+    frame.head(3)[["class", "geometry"]].to_file("p.gpkg", layer="others")
+    frame[["class", "geometry"]].to_crs(4326).to_file("world.gpkg")
+    points = frame.set_geometry(frame.representative_point())[["class", "geometry"]]
+    points.to_file("points.gpkg")
+
+
+def contents(folder, given):
+    """All outputs of a folder, but what was given, by their names, as what can be compared."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.name in given:
+            continue
+        if path.suffix in (".tif", ".vrt"):
+            with rasterio.open(path) as file:
+                found[path.relative_to(folder)] = file.read().tolist()
+        elif path.suffix in (".gpkg", ".fgb", ".shp", ".geojson", ".parquet") and path.name != "index.parquet":
+            frame = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
+            frame = frame.drop(columns=["id"], errors="ignore")
+            found[path.relative_to(folder)] = sorted(
+                (shapely.normalize(shape).wkb_hex, *(str(value)[:12] for value in row))
+                for shape, *row in zip(frame.geometry, *(frame[name] for name in frame.columns[:-1]), strict=True)
+            )
+        elif path.suffix == ".json":
+            found[path.relative_to(folder)] = sorted(json.loads(path.read_text()))
+        elif path.is_file() and not path.name.startswith("."):
+            found[path.relative_to(folder)] = path.stat().st_size > 0
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "index"), [(name, index) for name, cases in CASES.items() for index in range(len(cases))]
+)
+def test_each_option_on_several_of_everything_as_on_one(tmp_path, monkeypatch, ground, several, name, index):
+    """Once with all in one piece, once with small blocks, bands and batches: the same outputs, and no trouble."""
+    found, case = [], CASES[name][index]
+    for pieces in (False, True):
+        folder = tmp_path / str(pieces)
+        folder.mkdir()
+        for source in ground.iterdir():
+            (folder / source.name).symlink_to(source)
+        before = {path.name for path in ground.iterdir()}
+        monkeypatch.chdir(folder)
+        if pieces:
+            several()
+        run(*shlex.split(case), *(shlex.split(SEVERAL.get(name, "")) if pieces else ()))
+        found.append(contents(folder, before))
+        if name not in SEVERAL:
+            break
+    assert all(found[0].values())
+    assert found[0] == found[-1]
+    expected = {word for word in shlex.split(case) if word.startswith(("o.", "o2.", "o3."))}
+    assert expected <= {str(path) for path in found[0]}
