@@ -1,6 +1,7 @@
 """Windows, tiles and blocks: integers only, on one fixed lattice of the scene.
 
-Two sizes: the *window* is what the network sees at once, on a lattice whose origin is the scene's pixel (0, 0);
+Two sizes: the *window* is what the network sees at once, on a lattice whose origin is the scene's pixel (0, 0), or a
+box's where that changes no bit;
 the *block* is what a worker takes at once, a group of windows. Blocks only group windows and so cannot change a
 pixel, see docs/exactness.md.
 """
@@ -68,6 +69,11 @@ def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
+def _before(value: int, origin: int, step: int) -> int:
+    """The line of a lattice that is not after `value`."""
+    return (value - origin) // step * step + origin
+
+
 @dataclass(frozen=True, slots=True)
 class Tile:
     """One step of the lattice: what is kept and what must be read for it."""
@@ -83,9 +89,9 @@ class Block:
     """A group of tiles that one task takes: a chunk of the tile store."""
 
     row: int
-    """Row of the block in the block lattice, counted from the scene's top."""
+    """Row of the block in the block lattice, counted from its corner."""
     col: int
-    """Column of the block in the block lattice, counted from the scene's left."""
+    """Column of the block in the block lattice, counted from its corner."""
     core: Window
     """The pixels of the block, clipped to the region."""
     tiles: tuple[Tile, ...]
@@ -96,8 +102,8 @@ class Block:
 class Grid:
     """The lattice of windows over a scene.
 
-    Cell (i, j) is the core at row `i * core_height`, column `j * core_width`; its window starts `halo` before. Both
-    are multiples of `stride`, so every window starts at a multiple of the network's total stride.
+    Cell (i, j) is the core at row `origin_row + i * core_height`, column `origin_col + j * core_width`; its window
+    starts `halo` before. All are multiples of `stride`, so every window starts at one of the network's total stride.
     """
 
     region: Window
@@ -110,12 +116,18 @@ class Grid:
     """Pixels read around a core on each side and then cropped: a multiple of the stride."""
     stride: int = 1
     """Total stride of the network, in pixels."""
+    origin_row: int = 0
+    """Row of the lattice's corner, a multiple of the stride."""
+    origin_col: int = 0
+    """Column of the lattice's corner, a multiple of the stride."""
 
     def __post_init__(self) -> None:
         sizes = {"core_height": self.core_height, "core_width": self.core_width, "halo": self.halo}
         for name, value in sizes.items():
             if self.stride < 1 or value % self.stride or value < (name != "halo"):
                 raise ValueError(f"{name} is {value}: it must be a positive multiple of the stride {self.stride}")
+        if self.origin_row % self.stride or self.origin_col % self.stride:
+            raise ValueError(f"the lattice starts off the stride {self.stride}: {self.origin_row}, {self.origin_col}")
 
     @property
     def window_height(self) -> int:
@@ -132,8 +144,10 @@ class Grid:
         area = self.region if within is None else self.region.intersection(within)
         if not area.pixels:
             return
-        for row in range(area.row // self.core_height * self.core_height, area.row_stop, self.core_height):
-            for col in range(area.col // self.core_width * self.core_width, area.col_stop, self.core_width):
+        top = _before(area.row, self.origin_row, self.core_height)
+        left = _before(area.col, self.origin_col, self.core_width)
+        for row in range(top, area.row_stop, self.core_height):
+            for col in range(left, area.col_stop, self.core_width):
                 cell = Window(row, col, self.core_height, self.core_width)
                 yield Tile(cell.intersection(area), cell.padded(self.halo))
 
@@ -144,10 +158,12 @@ class Grid:
     def blocks(self, tile_size: int) -> tuple[Block, ...]:
         """The plan: the blocks that meet the region, row by row, each with its tiles."""
         height, width = self.block_shape(tile_size)
-        area = self.region
-        rows = range(area.row // height, -(-area.row_stop // height))
-        cols = range(area.col // width, -(-area.col_stop // width))
-        cells = ((row, col, Window(row * height, col * width, height, width)) for row in rows for col in cols)
+        area, top, left = self.region, self.origin_row, self.origin_col
+        rows = range((area.row - top) // height, -((top - area.row_stop) // height))
+        cols = range((area.col - left) // width, -((left - area.col_stop) // width))
+        cells = (
+            (row, col, Window(top + row * height, left + col * width, height, width)) for row in rows for col in cols
+        )
         return tuple(
             Block(row, col, cell.intersection(area), tuple(self.tiles(cell)))
             for row, col, cell in cells

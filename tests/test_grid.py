@@ -1,6 +1,6 @@
 """A grid's cores cover the region, every pixel once, on one lattice that neither blocks nor bounding boxes move."""
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -25,9 +25,9 @@ def regions(draw):
 def grids(draw, region=None):
     stride = draw(st.sampled_from([1, 2, 3, 4, 16]))
     core_height, core_width = (stride * draw(st.integers(1, 40 // stride)) for _ in range(2))
-    return Grid(
-        draw(regions()) if region is None else region, core_height, core_width, stride * draw(st.integers(0, 3)), stride
-    )
+    origin = (stride * draw(st.integers(-3, 3)) for _ in range(2))
+    halo, area = stride * draw(st.integers(0, 3)), draw(regions()) if region is None else region
+    return Grid(area, core_height, core_width, halo, stride, *origin)
 
 
 def times_covered(cores, area):
@@ -66,7 +66,7 @@ def test_every_core_has_the_halo_around_it_on_all_sides(grid):
 
 @given(grids())
 def test_windows_of_a_region_are_windows_of_the_whole_scene(grid):
-    whole = Grid(SCENE, grid.core_height, grid.core_width, grid.halo, grid.stride)
+    whole = replace(grid, region=SCENE)
     cores = {tile.window: tile.core for tile in whole.tiles()}
     for tile in grid.tiles():
         assert tile.core == cores[tile.window].intersection(grid.region)
@@ -96,7 +96,7 @@ def test_a_block_is_a_cell_of_the_scenes_block_lattice(grid, tile_size):
     assert tile_size <= height < tile_size + grid.core_height
     assert tile_size <= width < tile_size + grid.core_width
     for block in grid.blocks(tile_size):
-        cell = Window(block.row * height, block.col * width, height, width)
+        cell = Window(grid.origin_row + block.row * height, grid.origin_col + block.col * width, height, width)
         assert block.core == cell.intersection(grid.region)
 
 

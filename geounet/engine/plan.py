@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from geounet.engine.blending import blended_block_shape, blended_blocks, reach_of
 from geounet.engine.symmetry import square_core
 from geounet.grid import Grid
-from geounet.raster.placement import window_of_bounds
 
 if TYPE_CHECKING:
     from geounet.engine.tuning import Tuning
-    from geounet.grid import Block
+    from geounet.grid import Block, Window
     from geounet.models.model_file import ModelCard
     from geounet.raster.scene import Scene
 
@@ -74,7 +73,7 @@ def plan_prediction(
     card: ModelCard,
     tuning: Tuning,
     tile_size: int,
-    bbox: tuple[float, float, float, float] | None = None,
+    region: Window | None = None,
     *,
     tta: bool = False,
 ) -> Plan:
@@ -85,16 +84,14 @@ def plan_prediction(
         card: the model; if it sees its whole window, windows are blended, see :mod:`geounet.engine.blending`.
         tuning: core and halo of the windows.
         tile_size: side of a block in pixels, rounded up to whole cores.
-        bbox: minimum x, minimum y, maximum x, maximum y in the scene's CRS; the lattice stays the scene's.
+        region: the pixels of a bounding box; the whole scene by default.
         tta: see :mod:`geounet.engine.symmetry`; cores become square.
-
-    Raises:
-        SceneError: the box lies beside the scene.
     """
-    region = scene.extent if bbox is None else window_of_bounds(scene, bbox)
+    region = region or scene.extent
+    area = tuning.area
     if tta:
-        tuning = replace(tuning, core=square_core(tuning.core, tuning.halo, scene.height, scene.width))
-    grid = Grid(region, *tuning.core, tuning.halo, card.stride)
+        tuning = replace(tuning, core=square_core(tuning.core, tuning.halo, area.height, area.width))
+    grid = Grid(region, *tuning.core, tuning.halo, card.stride, area.row, area.col)
     reach = reach_of(tuning.core, tuning.halo, card.stride) if card.halo is None else 0
     if reach:
         blocks, shape = blended_blocks(grid, scene.extent, reach, tile_size), blended_block_shape(grid, tile_size)

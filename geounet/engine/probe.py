@@ -35,7 +35,7 @@ AGREEMENT = 0.999
 """Share of the class pixels that a lower precision must keep on the probed windows."""
 
 _CORE = 192
-# Eighths of the scene's height and width: along its two diagonals, where no symmetry of the scene makes them alike.
+# Eighths of the region's height and width: along its two diagonals, where no symmetry of the scene makes them alike.
 _PROBED = ((1, 3), (3, 7), (5, 1), (7, 5))
 _CALIBRATED = ((2, 6), (6, 2), (4, 4), (2, 2), (6, 6), (0, 4))
 _SMALLEST_HALO = 64
@@ -58,27 +58,31 @@ class Sample:
         return self.probabilities.argmax(dim=0).numpy()
 
 
-def draw_samples(scene: Scene, model: Path, halo: int) -> tuple[Sample, ...]:
-    """Windows spread over the scene, aligned to the stride, those without a valid pixel left out.
+def draw_samples(scene: Scene, model: Path, halo: int, region: Window | None = None) -> tuple[Sample, ...]:
+    """Windows spread over the scene or a part of it, aligned to the stride, those without a valid pixel left out.
 
     Args:
         scene: whose pixels.
         model: the model file.
         halo: the exact one.
+        region: the part; the whole by default.
 
     Raises:
         ModelError: the model file cannot be loaded.
         SceneError: the scene is damaged there.
     """
-    return _drawn(scene, model.absolute(), f"{fingerprint(model)} {identity_of(scene.path)}", halo)
+    return _drawn(
+        scene, model.absolute(), f"{fingerprint(model)} {identity_of(scene.path)}", halo, region or scene.extent
+    )
 
 
 # The last ones: the halo, the precision and the integers are all judged by them.
 @lru_cache(maxsize=1)
-def _drawn(scene: Scene, model: Path, _identity: str, halo: int) -> tuple[Sample, ...]:
+def _drawn(scene: Scene, model: Path, _identity: str, halo: int, region: Window) -> tuple[Sample, ...]:
     network, card = load_model(model)
     return tuple(
-        Sample(image, valid, _probabilities(network, image, halo)) for image, valid in _read(scene, card, _PROBED, halo)
+        Sample(image, valid, _probabilities(network, image, halo))
+        for image, valid in _read(scene, card, _PROBED, halo, region)
     )
 
 
@@ -87,27 +91,30 @@ def draw_images(scene: Scene, card: ModelCard, halo: int) -> list[NDArray[np.flo
 
     Where those hold no valid pixel, they are at the same places.
     """
-    found = list(_read(scene, card, _CALIBRATED, halo)) or list(_read(scene, card, _PROBED, halo))
+    everywhere = scene.extent
+    found = list(_read(scene, card, _CALIBRATED, halo, everywhere)) or list(
+        _read(scene, card, _PROBED, halo, everywhere)
+    )
     return [image for image, _ in found]
 
 
 def _read(
-    scene: Scene, card: ModelCard, places: Sequence[tuple[int, int]], halo: int
+    scene: Scene, card: ModelCard, places: Sequence[tuple[int, int]], halo: int, region: Window
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
     """Windows with their halo, normalised, and the valid mask of their core, where that holds a valid pixel."""
     dataset = SceneDataset([scene], [band.mean for band in card.bands], [band.std for band in card.bands])
     inner = slice(halo, halo + _CORE)
-    for window in _windows(scene, card.stride, places):
+    for window in _windows(region, card.stride, places):
         sample = dataset[dataset.query(0, window.padded(halo))]
         valid = sample["valid"].numpy()[inner, inner]
         if valid.any():
             yield sample["image"].numpy(), valid
 
 
-def _windows(scene: Scene, stride: int, shares: Sequence[tuple[int, int]]) -> list[Window]:
-    """Cores that start at so many eighths of the scene's height and width."""
-    rows = [scene.height * row // 8 // stride * stride for row, _ in shares]
-    cols = [scene.width * col // 8 // stride * stride for _, col in shares]
+def _windows(region: Window, stride: int, shares: Sequence[tuple[int, int]]) -> list[Window]:
+    """Cores that start at so many eighths of a region's height and width."""
+    rows = [(region.row + region.height * row // 8) // stride * stride for row, _ in shares]
+    cols = [(region.col + region.width * col // 8) // stride * stride for _, col in shares]
     return [Window(row, col, _CORE, _CORE) for row, col in zip(rows, cols, strict=True)]
 
 

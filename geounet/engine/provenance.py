@@ -77,6 +77,7 @@ def store_identity(work: Work) -> dict[str, Any]:
         "opening": [plan.scene.nodata, plan.scene.alpha, plan.scene.georeference],
         "model": work.fingerprint,
         "window": [plan.grid.core_height, plan.grid.core_width, plan.grid.halo],
+        "origin": [plan.grid.origin_row, plan.grid.origin_col],
         "blending": plan.reach,
         "tta": plan.tta,
         "bbox": [region.row, region.col, region.height, region.width],

@@ -168,7 +168,7 @@ def open_store(
     identity: Mapping[str, Any],
     *,
     aside: Path,
-    shift: int = 0,
+    corner: tuple[int, int] = (0, 0),
     chunk_shape: tuple[int, int] | None = None,
     restart: bool = False,
 ) -> TileStore:
@@ -181,7 +181,7 @@ def open_store(
         layers: the arrays.
         identity: what the pixels depend on, as JSON; a store with another identity is refused.
         aside: a folder on the same disk, of no other process's, in which it is made ready.
-        shift: pixels by which the lattice of blocks starts above and left of the scene.
+        corner: row and column at which the lattice of blocks starts.
         chunk_shape: height and width of a chunk, of which a block holds a whole number; the block's by default.
         restart: delete what is there.
 
@@ -189,7 +189,8 @@ def open_store(
         OutputError: the store belongs to other work, or cannot be written.
     """
     height, width = block_shape
-    row, col = (region.row + shift) // height * height - shift, (region.col + shift) // width * width - shift
+    row = (region.row - corner[0]) // height * height + corner[0]
+    col = (region.col - corner[1]) // width * width + corner[1]
     store = TileStore(str(path.absolute()), row, col, tuple(layers), chunk_shape or block_shape)
     if restart:
         store.remove(aside)

@@ -1,6 +1,7 @@
 """What `auto` means: window, halo, runtime and precision, chosen by the model, the device and the scene itself.
 
-Nothing here looks at the tile size, the workers or the bounding box, so none of them can change a pixel.
+Nothing here looks at the tile size or the workers, so they cannot change a pixel. Of a box the values count, where
+something is probed; in float32, where windows of any size give the same bits, windows are as small as it is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from geounet.engine.probe import AGREEMENT, PROBABILITY_TOLERANCE, agreement, dr
 from geounet.engine.quantization import check_quantization
 from geounet.engine.runtimes import NetworkSetup, pick_runtime, prepared
 from geounet.errors import ModelError
-from geounet.grid import round_up
+from geounet.grid import Window, round_up
 from geounet.models.model_file import fingerprint, load_model
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Tuning:
     """Pixels around a core, a multiple of the stride."""
     core: tuple[int, int]
     """Height and width of what is kept of a window, multiples of the stride."""
+    area: Window
+    """What cores are laid over from its upper left corner, which is at a multiple of the stride."""
     runtime: str
     """`torch` or `openvino`."""
     precision: str
@@ -65,6 +68,7 @@ def tune(
     model: Path,
     device: torch.device,
     *,
+    region: Window | None = None,
     window_size: int | None,
     halo: int | None,
     runtime: str,
@@ -77,6 +81,7 @@ def tune(
         card: the model.
         model: its file; loaded only where something must be probed.
         device: where prediction will run.
+        region: the pixels that are asked for; the whole scene by default.
         window_size: side of a window in pixels, halo included; None to choose.
         halo: pixels around a core, rounded up to the stride; None to choose.
         runtime: see :data:`geounet.engine.runtimes.RUNTIMES`.
@@ -95,10 +100,10 @@ def tune(
     measurable = not small and halo is None and card.halo is not None and exact > _SHORT_HALO
     samples: tuple[Sample, ...] = ()
     if not small and (measurable or precision == "auto"):
-        samples = draw_samples(scene, model, exact)
+        samples = draw_samples(scene, model, exact, region)
     if measurable:
         margin = smallest_halo(samples, load_model(model)[0], exact, card.stride)
-    core = _core(scene, card.stride, margin, window_size)
+    core = _core(scene.extent, card.stride, margin, window_size)
     open_setup = NetworkSetup(
         model=str(model.absolute()),
         fingerprint=fingerprint(model) if samples else "",
@@ -112,7 +117,20 @@ def tune(
     kept = None
     if precision == "auto":
         precision, kept = _choose_precision(open_setup, samples, card.stride)
-    return Tuning(margin, core, chosen, precision, _tiling(card, margin, measured=measurable), kept)
+    tuning = Tuning(margin, core, scene.extent, chosen, precision, _tiling(card, margin, measured=measurable), kept)
+    return tuning if region in (None, scene.extent) else _around(region, card, tuning, window_size)
+
+
+def _around(region: Window, card: ModelCard, tuning: Tuning, window_size: int | None) -> Tuning:
+    """The windows fitted to a box, where their size and place change no bit.
+
+    That is so for our own networks in float32 with the exact halo; encoders of smp round otherwise in large windows.
+    """
+    if tuning.precision != "fp32" or tuning.tiling != "exact" or card.architecture.encoder is not None:
+        return tuning
+    row, col = region.row // card.stride * card.stride, region.col // card.stride * card.stride
+    area = Window(row, col, region.row_stop - row, region.col_stop - col)
+    return replace(tuning, area=area, core=_core(area, card.stride, tuning.halo, window_size))
 
 
 def _choose_precision(setup: NetworkSetup, samples: Sequence[Sample], stride: int) -> tuple[str, float | None]:
@@ -128,8 +146,8 @@ def _choose_precision(setup: NetworkSetup, samples: Sequence[Sample], stride: in
     return "fp32", 1.0
 
 
-def _core(scene: Scene, stride: int, halo: int, window_size: int | None) -> tuple[int, int]:
-    """Height and width of a core: at most what the window holds, and the scene cut into equal parts."""
+def _core(area: Window, stride: int, halo: int, window_size: int | None) -> tuple[int, int]:
+    """Height and width of a core: at most what the window holds, and the area cut into equal parts."""
     if window_size is not None:
         fixed = (window_size - 2 * halo) // stride * stride
         if fixed < stride:
@@ -137,12 +155,12 @@ def _core(scene: Scene, stride: int, halo: int, window_size: int | None) -> tupl
                 f"a window of {window_size} pixels has no room for a halo of {halo} on each side and a core of "
                 f"{stride}; give at least {2 * halo + stride}"
             )
-        return min(fixed, round_up(scene.height, stride)), min(fixed, round_up(scene.width, stride))
-    return _least_work(scene.height, scene.width, stride, halo)
+        return min(fixed, round_up(area.height, stride)), min(fixed, round_up(area.width, stride))
+    return _least_work(area.height, area.width, stride, halo)
 
 
 def _least_work(height: int, width: int, stride: int, halo: int) -> tuple[int, int]:
-    """The scene cut into equal parts, rounded up to the stride, such that all windows together have the least pixels.
+    """An area cut into equal parts, rounded up to the stride, such that all windows together have the least pixels.
 
     A window is at most as large as the largest one, unless that leaves next to no core.
     """

@@ -28,7 +28,7 @@ from geounet.outputs import check_ending, claimed, workspace_of
 from geounet.raster.cog import ENDINGS, RasterProfile, write_cog
 from geounet.raster.identity import identity_of
 from geounet.raster.opening import AS_IS, Opening
-from geounet.raster.placement import transform_of
+from geounet.raster.placement import transform_of, window_of_bounds
 from geounet.raster.scene import small_cache
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def predict(
         probabilities: one band a class, in the model's order, with its name.
         probabilities_dtype: one of :data:`PROBABILITY_TYPES`.
         bands: bands of the scene to read, from 1; see :func:`geounet.engine.compatibility.scene_for_model`.
-        bbox: see :func:`geounet.engine.plan.plan_prediction`.
+        bbox: minimum x, minimum y, maximum x, maximum y in the scene's CRS: only the pixels that it touches.
         opening: what the user says of the scene.
         radiometry: see :func:`geounet.engine.radiometry.with_numbers`.
         force: see :func:`geounet.engine.compatibility.scene_for_model`.
@@ -139,17 +139,19 @@ def _plan(
     engine: Engine,
     bbox: tuple[float, float, float, float] | None,
 ) -> Plan:
+    region = scene.extent if bbox is None else window_of_bounds(scene, bbox)
     tuning = tune(
         scene,
         card,
         model,
         device,
+        region=region,
         window_size=engine.window_size,
         halo=engine.halo,
         runtime=engine.runtime,
         precision=engine.precision,
     )
-    plan = plan_prediction(scene, card, tuning, engine.tile_size, bbox, tta=engine.tta)
+    plan = plan_prediction(scene, card, tuning, engine.tile_size, region, tta=engine.tta)
     if plan.tiling.startswith("approximate"):
         _log.warning("the tiling may show; %s", plan.tiling)
     return plan
@@ -220,7 +222,7 @@ def _open_store(work: Work, out: Path, identity: dict[str, Any], aside: Path, *,
         layers,
         identity,
         aside=aside,
-        shift=plan.reach,
+        corner=(plan.grid.origin_row - plan.reach, plan.grid.origin_col - plan.reach),
         # Blended blocks are large and come piece by piece: neither here nor in the COG is one held as a whole.
         chunk_shape=(plan.grid.core_height, plan.grid.core_width) if plan.reach else None,
         restart=restart,

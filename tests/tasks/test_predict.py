@@ -190,6 +190,26 @@ def test_a_box_gives_the_crop_of_the_whole(tmp_path, holed_scene, model):
         assert dataset.transform == Affine(10, 0, 399960 + 370, 0, -10, 4900020 - 290)
 
 
+@pytest.mark.parametrize("how", [{}, {"tta": True}, {"halo": 8}, {"runtime": "openvino"}, {"precision": "bf16"}])
+@pytest.mark.parametrize("corners", [(37, 29, 120, 151), (0, 0, 9, 7), (101, 3, 160, 40), (50, 60, 51, 61)])
+def test_what_a_box_costs_follows_the_box_where_that_changes_no_bit(tmp_path, holed_scene, model, how, corners):
+    """In float32 with the exact halo windows are as small as the box; else they are those of the whole scene."""
+    left, top, right, bottom = corners
+    whole, confidence, _ = predicted(tmp_path, holed_scene, model, "whole", **how)
+    box = (399960 + 10 * left, 4900020 - 10 * bottom, 399960 + 10 * right, 4900020 - 10 * top)
+    part, part_confidence, result = predicted(tmp_path, holed_scene, model, "part", bbox=box, **how)
+    np.testing.assert_array_equal(part, whole[top:bottom, left:right])
+    np.testing.assert_array_equal(part_confidence, confidence[top:bottom, left:right])
+    card, fitted = load_model(model)[1], how.get("precision") != "bf16" and how.get("halo") != 8
+    with rasterio.open(tmp_path / "part.tif") as dataset:
+        rows, cols = map(int, dataset.tags()["WINDOW"].split(" x "))
+    sides = [round_up(last - first // card.stride * card.stride, card.stride) + 2 * card.halo
+             for first, last in ((top, bottom), (left, right))]  # fmt: skip
+    if fitted:
+        assert (rows, cols) == ((max(sides), max(sides)) if how.get("tta") else tuple(sides))
+    assert result.windows <= 4
+
+
 def test_the_raster_is_the_scene_s_and_nodata_stays_nodata(tmp_path, holed_scene, model):
     """CRS, transform, shape and nodata are the scene's; names and colours the model's; the file is a valid COG."""
     classes, confidence, result = predicted(tmp_path, holed_scene, model, "whole")
