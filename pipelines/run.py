@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +74,11 @@ def _files(scenes: tuple[str, ...]) -> list[str]:
     files = [
         str(file) for scene in scenes for file in (list_rasters([Path(scene)]) if Path(scene).is_dir() else [scene])
     ]
-    stems = [_stem(file) for file in files]
-    if len(set(stems)) < len(stems):
-        raise OutputError(f"two scenes have the same file name and would share a folder: {', '.join(sorted(stems))}")
+    stems = Counter(_stem(file) for file in files)
+    shared = sorted(stem for stem, count in stems.items() if count > 1)
+    if shared:
+        named = ", ".join(_shown(file) for file in files if _stem(file) == shared[0])
+        raise OutputError(f"scenes of the same file name would share a folder: {named}; run them into two folders")
     return files
 
 

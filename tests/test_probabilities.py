@@ -21,6 +21,8 @@ from geounet.errors import OutputError
 from geounet.models.model_file import save_model
 from geounet.tasks.predict import Engine, predict
 
+pytestmark = pytest.mark.numerical
+
 VALUES = np.array([item.value for item in CLASSES])
 TYPES = ["uint8", "float16"]
 native_bf16 = pytest.mark.skipif(

@@ -49,6 +49,12 @@ class Outlines:
     height: float
     """Rows that 99 of 100 polygons span at most."""
 
+    @property
+    def without_centre(self) -> int:
+        """How many are so low or narrow that they can hold no pixel's centre: these at least are not seen."""
+        first, stop = np.ceil(self.bounds[:, :2] - 0.5), np.ceil(self.bounds[:, 2:] - 0.5)
+        return int((first >= stop).any(axis=1).sum())
+
     def near(self, window: Window) -> Integers:
         """The polygons whose bounds meet a window, in the order in which they are burnt; of many, few are looked at."""
         start, stop = np.searchsorted(self.tops, (window.row - self.height, window.row_stop))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from geounet.grid import Window
 
     Codes = NDArray[np.uint8]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,17 @@ def polygons_near(image: Scene, frame: Any, codes: NDArray[np.int64], path: Path
     near = np.sort(frame.sindex.query(box(*bounds_of(image)), predicate="intersects"))
     near = near[codes[near] >= 0]
     return Polygons(str(path), outlines(frame.geometry.array[near], codes[near], ~image.transform), all_touched)
+
+
+def tell_unseen(labels: Iterable[Polygons]) -> None:
+    """Say how many polygons are too small to be seen on their images' pixels, all files together."""
+    looked_at = [label for label in labels if not label.all_touched]
+    unseen = sum(label.outlines.without_centre for label in looked_at)
+    if unseen:
+        _log.warning(
+            "%d of %d polygons of %s are too small to hold a pixel's centre, and burn none; --all-touched burns them",
+            unseen, sum(label.outlines.codes.size for label in looked_at), looked_at[0].path,
+        )  # fmt: skip
 
 
 def in_crs_of(image: Scene, frame: Any) -> Any:

@@ -14,8 +14,8 @@ import numpy as np
 
 from geounet.classes import NODATA
 from geounet.data.burning import outlines
-from geounet.data.labels import Pair, in_crs_of, polygons_near
-from geounet.data.polygon_classes import codes_of, mapped
+from geounet.data.labels import Pair, Polygons, in_crs_of, polygons_near, tell_unseen
+from geounet.data.polygon_classes import codes_of, mapped, tell_shapes
 from geounet.data.polygon_files import POLYGON_ENDINGS, is_polygons, read_polygons
 from geounet.errors import LabelError
 from geounet.raster.opening import AS_IS, Opening
@@ -63,41 +63,52 @@ class Reading:
 # --- files
 
 
-def list_rasters(paths: Iterable[Path | str]) -> tuple[Path | str, ...]:
+def list_rasters(paths: Iterable[Path | str], endings: Sequence[str] = IMAGE_ENDINGS) -> tuple[Path | str, ...]:
     """The files that paths stand for.
 
-    A folder stands for the rasters and polygon files in it, in order of their names; a pattern with `*`, `?` or `[]`
+    A folder stands for the files of these endings in it, in order of their names; a pattern with `*`, `?` or `[]`
     (`**` for folders within folders) for what it matches; a text file (`.txt`) for the paths in its lines, which are
     relative to it. All else stands for itself, such as a URL or a STAC item.
 
     Raises:
-        LabelError: a folder, a pattern or a list holds no raster or polygon file, or a list cannot be read.
+        LabelError: a folder, a pattern or a list holds no such file, or a list cannot be read.
     """
-    return tuple(file for path in paths for file in _expanded(path))
+    return tuple(file for path in paths for file in _expanded(path, endings))
 
 
-def _expanded(given: Path | str) -> Sequence[Path | str]:
+def list_labels(paths: Iterable[Path | str]) -> tuple[Path | str, ...]:
+    """As :func:`list_rasters`, of rasters and polygon files."""
+    return list_rasters(paths, IMAGE_ENDINGS + POLYGON_ENDINGS)
+
+
+def _expanded(given: Path | str, endings: Sequence[str]) -> Sequence[Path | str]:
     if isinstance(given, str) and (is_remote(given) or given.startswith("/vsi")):
         return [given]
     path = Path(given)
     if path.is_dir():
-        return _usable(f"folder {path}", path.iterdir())
+        return _usable(f"folder {path}", path.iterdir(), endings)
     if path.suffix.lower() == ".txt":
-        return _listed(path)
+        return _listed(path, endings)
     if not path.exists() and re.search(r"[*?\[]", str(path)):
         anchor = Path(path.anchor)
-        return _usable(f"pattern {path}", anchor.glob(str(path.relative_to(anchor))))
+        return _usable(f"pattern {path}", anchor.glob(str(path.relative_to(anchor))), endings)
     return [path]
 
 
-def _usable(what: str, found: Iterable[Path]) -> list[Path]:
-    files = [item for item in sorted(found) if item.suffix.lower() in IMAGE_ENDINGS + POLYGON_ENDINGS]
+def _usable(what: str, found: Iterable[Path], endings: Sequence[str]) -> list[Path]:
+    """Those of these endings; other rasters or polygon files are named, all else goes with them or is none of ours."""
+    known = [item for item in sorted(found) if item.suffix.lower() in IMAGE_ENDINGS + POLYGON_ENDINGS]
+    files = [item for item in known if item.suffix.lower() in endings]
+    kind = "raster" if endings == IMAGE_ENDINGS else "raster and no polygon file"
     if not files:
-        raise LabelError(f"{what} holds no raster and no polygon file")
+        raise LabelError(f"{what} holds no {kind} ({len(known)} polygon files)" if known else f"{what} holds no {kind}")
+    if len(files) < len(known):
+        others = [item.name for item in known if item not in files]
+        _log.warning("%s: %d polygon files such as %s are no scenes, and left out", what, len(others), others[0])
     return files
 
 
-def _listed(path: Path) -> list[Path | str]:
+def _listed(path: Path, endings: Sequence[str]) -> list[Path | str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -106,7 +117,7 @@ def _listed(path: Path) -> list[Path | str]:
     files = [line if is_remote(line) else path.parent / line for line in named]
     if not files:
         raise LabelError(f"list {path} names no file; it has a path a line")
-    return [file for item in files for file in _expanded(item)]
+    return [file for item in files for file in _expanded(item, endings)]
 
 
 # --- times
@@ -180,7 +191,9 @@ def _load_label(given: Path | str, reading: Reading) -> _Label:
         scene = load_scene(given)
         return _Label(given, _span(given, scene), scene)
     if is_polygons(path):
-        frame = mapped(read_polygons(path), path, reading.label_field, reading.class_map)
+        frame = read_polygons(path)
+        tell_shapes(frame, path)
+        frame = mapped(frame, path, reading.label_field, reading.class_map)
         codes = codes_of(frame, path, reading.classes, reading.label_field)
         return _Label(path, _span(path, None), frames={"as stored": frame}, codes=codes)
     scene = load_scene(path)
@@ -266,8 +279,17 @@ def pair_labels(
         _log.warning("%s", complaint)
     if not pairs:
         raise LabelError(_no_pairs(images, labels, complaints))
+    tell_unseen(label for pair in pairs for label in _polygons_of(pair))
     _tell_unused([file.path for index, file in enumerate(files) if index not in used], len(files))
     return tuple(pairs)
+
+
+def _polygons_of(pair: Pair | None) -> Iterator[Polygons]:
+    """The polygons among an image's labels."""
+    while pair is not None:
+        if isinstance(pair.label, Polygons):
+            yield pair.label
+        pair = pair.below
 
 
 def _no_pairs(images: Sequence[Path | str], labels: Sequence[Path | str], complaints: Sequence[str]) -> str:

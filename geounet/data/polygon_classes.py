@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _USUAL = ("class", "value", "label", "code")
 _LISTED = 8
+_AREAS = ("polygon", "multipolygon", "geometrycollection")
 
 
 def class_field(frame: Any, path: Path | str, label_field: str | None) -> str:
@@ -32,13 +33,28 @@ def class_field(frame: Any, path: Path | str, label_field: str | None) -> str:
         LabelError: there is none.
     """
     known = [column for column in frame.columns if column != frame.geometry.name]
-    field = label_field or next((name for name in _USUAL if name in known), "")
+    usual = [name for name in _USUAL if name in known]
+    field = label_field or next(iter(usual), "")
     if field not in known:
         raise LabelError(
             f"{path} has no field {field or 'class'!r} with the classes; name one with --label-field: "
             f"{', '.join(known)}"
         )
+    if label_field is None and len(usual) > 1:
+        others = ", ".join(usual[1:])
+        _log.warning("%s: field %r gives the classes; it also has %s (--label-field names one)", path, field, others)
     return field
+
+
+def tell_shapes(frame: Any, path: Path | str) -> None:
+    """Say how many features of a file of polygons are none, and so are left out."""
+    names = frame.geometry.geom_type.fillna("without geometry")
+    kinds = Counter(name.lower() for name in names)
+    kinds["empty"] = int(frame.geometry.is_empty.sum())
+    others = {kind: count for kind, count in kinds.items() if count and kind not in _AREAS}
+    if others:
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+        _log.warning("%s: of %d features these are no polygons, and left out: %s", path, len(frame), told)
 
 
 def mapped(frame: Any, path: Path | str, label_field: str | None, class_map: Mapping[str, int]) -> Any:

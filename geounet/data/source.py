@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from geounet.data.pairing import list_rasters, pair_labels
+from geounet.data.pairing import list_labels, list_rasters, pair_labels
 from geounet.raster.opening import AS_IS, Opening
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Source:
         """Images joined with their labels; see :func:`geounet.data.pairing.pair_labels`."""
         return pair_labels(
             list_rasters(self.images),
-            list_rasters(self.labels),
+            list_labels(self.labels),
             bands=self.bands,
             opening=self.opening,
             classes=classes,

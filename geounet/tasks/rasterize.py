@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geounet.classes import NODATA, LandClass, default_class
-from geounet.data.labels import Pair, in_crs_of, polygons_on, read_codes
-from geounet.data.polygon_classes import class_field, code_of, mapped, tell_strange_names
+from geounet.data.labels import Pair, in_crs_of, polygons_on, read_codes, tell_unseen
+from geounet.data.polygon_classes import class_field, code_of, mapped, tell_shapes, tell_strange_names
 from geounet.data.polygon_files import read_polygons
 from geounet.errors import LabelError
 from geounet.grid import Grid
@@ -109,12 +109,20 @@ def _rasterize(
     tile_size: int,
     progress: Progress,
 ) -> RasterizeSummary:
-    frame = mapped(read_polygons(polygons), polygons, attribute, class_map)
+    frame = read_polygons(polygons)
+    tell_shapes(frame, polygons)
+    frame = mapped(frame, polygons, attribute, class_map)
     field = class_field(frame, polygons, attribute)
     known = tuple(classes) or _named_classes(frame, field, polygons)
     drawn = polygons_on(scene, frame, polygons, known, field, all_touched)
     if not drawn.outlines.codes.size:
         raise LabelError(_beside(scene, frame, polygons))
+    beside = _beside_count(scene, frame)
+    if beside:
+        _log.warning(
+            "%d of %d features of %s lie beside %s, and are left out", beside, len(frame), polygons, scene.label
+        )
+    tell_unseen([drawn])
     table = tuple(classes) or _class_table(drawn, known, scene, background)
     del frame
     counts = np.zeros(NODATA + 1, np.int64)
@@ -122,6 +130,15 @@ def _rasterize(
     write_cog(out, _profile(scene, table), _counted(_pieces(pair, tile_size, progress), counts))
     found = {int(value): int(counts[value]) for value in np.flatnonzero(counts[:NODATA])}
     return RasterizeSummary(drawn.outlines.codes.size, found, int(counts[NODATA]))
+
+
+def _beside_count(scene: Scene, frame: Any) -> int:
+    """How many features of a file do not meet the raster's box."""
+    left, bottom, right, top = bounds_of(scene)
+    boxes = in_crs_of(scene, frame).bounds.to_numpy()
+    meets = (boxes[:, 0] <= right) & (boxes[:, 2] >= left) & (boxes[:, 1] <= top) & (boxes[:, 3] >= bottom)
+    # What has no geometry, or none that can be projected, is counted elsewhere.
+    return int((~meets & np.isfinite(boxes).all(axis=1)).sum())
 
 
 def _beside(scene: Scene, frame: Any, path: Path) -> str:

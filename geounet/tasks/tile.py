@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from geounet.classes import NODATA
 from geounet.data.chip_catalog import ChipRecord, read_record, span_of_scene, write_catalog, write_index, write_item
 from geounet.data.chip_plan import ChipRow, Split, areas_of, plan_rows
 from geounet.data.labels import Pair, read_codes
-from geounet.data.pairing import list_rasters, pair_labels
+from geounet.data.pairing import list_labels, list_rasters, pair_labels
 from geounet.engine.cluster import connect, map_unordered
 from geounet.errors import OutputError
 from geounet.outputs import atomic, claimed, sweep
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
+_log = logging.getLogger(__name__)
 INDEX = "index.parquet"
 _REQUEST = ".unfinished.json"
 _PARTS = ("", "train", "val", "test")
@@ -189,7 +191,7 @@ def tile(
     Raises:
         GeounetError: scenes or labels that cannot be used, or a folder that cannot be written.
     """
-    files, sources = list_rasters(scenes), list_rasters(labels) if labels else ()
+    files, sources = list_rasters(scenes), list_labels(labels) if labels else ()
     items: Sequence[Scene | Pair] = (
         pair_labels(
             files,
@@ -258,6 +260,8 @@ def _run(
 
     with connect(scheduler, workers) as client:
         map_unordered(client, cutter, rows, take)
+    if len(found) < count:
+        _log.warning("%d of %d chips hold no valid pixel, and are left out", count - len(found), count)
     return tuple(sorted(found, key=lambda record: (record.part, record.name)))
 
 

@@ -278,7 +278,7 @@ def _batches(plan: _Plan, tile_size: int, workers: int | None) -> Iterator[tuple
     ground = survey(scene.transform, scene.height, scene.width, plan.crs)
     raster = Raster(scene.width, scene.transform, plan.connectivity, None if ground is None else ground.measure)
     meaning = Meaning(class_names(scene), plan.confidence, plan.zones)
-    first_id = 1
+    first_id, left_out = 1, 0
     with open_strips(scene, plan.layers, plan.touching, tile_size, workers or os.cpu_count() or 1) as (
         readers,
         class_of_code,
@@ -294,9 +294,14 @@ def _batches(plan: _Plan, tile_size: int, workers: int | None) -> Iterator[tuple
             found = batch if ground is not None else _measured(batch, plan.crs)
             found = replace(found, classes=class_of_code[found.classes])
             if plan.min_area > 0:
-                found = take([found], np.flatnonzero(found.areas >= plan.min_area * 1e4))
+                small = found.areas < plan.min_area * 1e4
+                left_out += int(small.sum())
+                found = take([found], np.flatnonzero(~small))
             yield found, to_columns(found, meaning, first_id)
             first_id += len(found)
+    if left_out:
+        count = left_out + first_id - 1
+        _log.warning("%d of %d polygons have fewer than %g ha, and are left out", left_out, count, plan.min_area)
 
 
 def _measured(found: Polygons, crs: CRS | None) -> Polygons:

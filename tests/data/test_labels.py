@@ -19,7 +19,7 @@ from shapely.geometry import Point, Polygon, box
 from geounet.classes import LandClass
 from geounet.data.instances import instance_codes
 from geounet.data.labels import read_codes
-from geounet.data.pairing import list_rasters, pair_labels
+from geounet.data.pairing import list_labels, list_rasters, pair_labels
 from geounet.errors import LabelError
 from geounet.grid import Window
 
@@ -119,7 +119,7 @@ def test_folders_give_their_files_in_order_of_names(tmp_path):
     for name in ("b.tif", "a.PNG", "notes.txt", "c.gpkg", "a.tif.aux.xml"):
         (tmp_path / name).touch()
     single = tmp_path / "notes.md"
-    assert [path.name for path in list_rasters([single, tmp_path])] == ["notes.md", "a.PNG", "b.tif", "c.gpkg"]
+    assert [path.name for path in list_labels([single, tmp_path])] == ["notes.md", "a.PNG", "b.tif", "c.gpkg"]
 
 
 def test_a_folder_without_labels_or_images_is_refused(tmp_path):

@@ -17,6 +17,8 @@ from geounet.grid import Grid, Window
 from geounet.models.model_file import load_model, save_model
 from geounet.tasks.predict import Engine, predict
 
+pytestmark = pytest.mark.numerical
+
 CLASSES = 2
 HOW = {"halo": 16, "window_size": 64}
 

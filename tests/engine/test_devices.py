@@ -6,6 +6,8 @@ import torch
 from geounet.engine.devices import device_of_worker, pick_device
 from geounet.errors import ModelError
 
+pytestmark = pytest.mark.numerical
+
 
 def test_workers_share_out_the_devices_of_a_machine(monkeypatch):
     """In turn, and only where no number was asked for."""

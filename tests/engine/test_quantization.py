@@ -16,7 +16,10 @@ from geounet.engine.quantization import check_quantization
 from geounet.errors import ModelError
 from geounet.tasks.predict import Engine, predict
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="NNCF is not installed")
+pytestmark = [
+    pytest.mark.numerical,
+    pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="NNCF is not installed"),
+]
 
 
 @pytest.fixture(scope="module")

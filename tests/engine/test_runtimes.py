@@ -12,6 +12,8 @@ from geounet.engine.runtimes import make_classifier, pick_runtime
 from geounet.errors import ModelError
 from geounet.models.encoders import Architecture
 
+pytestmark = pytest.mark.numerical
+
 NETWORK = network_of(Architecture(3, 4, depth=2, width=6))
 HALO = 24
 

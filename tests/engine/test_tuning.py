@@ -19,6 +19,8 @@ from geounet.models.model_file import load_model, save_model
 from geounet.raster.scene import load_scene
 from geounet.tasks.predict import Engine, predict
 
+pytestmark = pytest.mark.numerical
+
 CPU = torch.device("cpu")
 OPEN = {"window_size": None, "halo": None, "runtime": "auto", "precision": "auto"}
 native_bf16 = pytest.mark.skipif(faster_precision(CPU) is None, reason="this CPU does not compute in bfloat16")

@@ -7,6 +7,8 @@ from geounet.errors import ModelError
 from geounet.models.encoders import Architecture, build_network
 from geounet.models.unet import UNet
 
+pytestmark = pytest.mark.numerical
+
 
 def test_without_an_encoder_it_is_the_classic_unet():
     network = build_network(Architecture(3, 4, depth=2, width=3, norm="group", upsampling="nearest"))

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from geounet.errors import ModelError
 from geounet.models.losses import IGNORE_INDEX, KINDS, build_loss, cross_entropy, dice, focal, jaccard, lovasz, tversky
 
+pytestmark = pytest.mark.numerical
+
 NAMES = [*KINDS, "ce+dice", "ce+lovasz", "ce+0.5*tversky:0.3:0.7+focal:1"]
 WEIGHTS = torch.tensor([0.5, 2.0, 1.0])
 

@@ -12,6 +12,8 @@ from geounet.errors import ModelError
 from geounet.models.receptive_field import probe_receptive_field
 from geounet.models.unet import UNet
 
+pytestmark = pytest.mark.numerical
+
 SIDE = 96
 
 

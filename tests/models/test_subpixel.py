@@ -6,6 +6,8 @@ from torch import nn
 
 from geounet.models.subpixel import DoublingConvolution, can_double
 
+pytestmark = pytest.mark.numerical
+
 
 def layers(channels, *, norm):
     """A 3 x 3 convolution to four channels and its norm, in eval mode, no layer of it an identity."""

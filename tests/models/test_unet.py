@@ -9,6 +9,8 @@ from torch import nn
 from geounet.errors import ModelError
 from geounet.models.unet import UNet
 
+pytestmark = pytest.mark.numerical
+
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
 @pytest.mark.parametrize("norm", ["batch", "group", "none"])

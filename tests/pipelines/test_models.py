@@ -14,6 +14,8 @@ from geounet_pipelines.main import cli
 from geounet.models.encoders import Architecture
 from geounet.models.model_file import load_model
 
+pytestmark = pytest.mark.numerical
+
 ENCODER = "tu-test_resnet"
 HALO = 160
 COMMAND = "import 'a file.ckpt' -o m.safetensors"

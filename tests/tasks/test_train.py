@@ -24,6 +24,8 @@ from geounet.training.augment import Augment
 from geounet.training.loop import EpochResult, Schedule, Training, class_iou, confusion, validate
 from geounet.training.state import state_path
 
+pytestmark = pytest.mark.numerical
+
 CLASSES = (LandClass(10, "dark", "#000080"), LandClass(70, "bright", "#f0e442"))
 TINY = Recipe(
     depth=2, width=8, patch_size=32, batch_size=4, patches=32, precision="fp32", encoder=None, loader_workers=0

@@ -13,6 +13,8 @@ from geounet.errors import ModelError
 from geounet.training.augment import Augment
 from geounet.training.resampling import resample
 
+pytestmark = pytest.mark.numerical
+
 CODES = (0, 1, 2, 255)
 
 

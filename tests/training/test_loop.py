@@ -14,6 +14,8 @@ from geounet.training.loop import EpochResult, Schedule, Training, validate
 from geounet.training.seeds import derived_seed
 from geounet.training.state import StateKeeper, restore_state, save_state, state_path
 
+pytestmark = pytest.mark.numerical
+
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 
 

@@ -16,6 +16,8 @@ from geounet.training.loop import Schedule, Training
 from geounet.training.optimizers import Muon, build_optimizers, orthogonalised
 from geounet.training.recipe import Recipe
 
+pytestmark = pytest.mark.numerical
+
 
 def by_singular_values(matrix):
     """The orthogonalised matrix in float64: the published quintic on each singular value, vectors as they are."""
