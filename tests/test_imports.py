@@ -2,6 +2,8 @@
 
 import ast
 import graphlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ MODULES = {
 
 # Packages and modules of the top, lowest first: each imports from what stands before it only.
 ORDER = [
-    "errors", "grid", "compiling", "classes", "class_tables", "outputs",
+    "errors", "grid", "compiling", "light_torchvision", "classes", "class_tables", "outputs",
     "raster", "sources", "models", "data", "components", "outlines", "formats", "engine", "training", "metrics",
     "arrays", "pages", "tasks",
 ]  # fmt: skip
@@ -53,6 +55,23 @@ def test_no_package_imports_from_above():
     pairs = {(unit(module), unit(target)) for module, targets in IMPORTS.items() for target in targets}
     against = sorted(pair for pair in pairs if ORDER.index(pair[1]) > ORDER.index(pair[0]))
     assert against == []
+
+
+def test_a_prediction_starts_without_pytorchs_compiler_which_is_there_when_asked_for():
+    script = """
+import sys
+import geounet.tasks.predict
+assert "torchvision" in sys.modules and "torch._dynamo" not in sys.modules
+import torchvision
+roi_align = sys.modules['torchvision.ops.roi_align']
+found = roi_align.is_compile_supported("cpu")
+import torch._dynamo
+assert found == torch._dynamo.utils.is_compile_supported("cpu")
+assert len(torch._dynamo.__file__) and hasattr(torch, "compile")
+boxes = torch.tensor([[0.0, 0.0, 0.0, 4.0, 4.0]])
+assert torchvision.ops.roi_align(torch.ones(1, 1, 8, 8), boxes, 2).shape == (1, 1, 2, 2)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
 def test_no_modules_import_each_other():

@@ -17,6 +17,10 @@ import pandas as pd
 import shapely
 import torch
 from affine import Affine
+
+import geounet.light_torchvision  # noqa: F401 - before torchgeo, which imports torchvision
+
+# isort: split
 from torchgeo.datasets import GeoDataset
 from torchgeo.samplers import GeoSampler
 

@@ -46,6 +46,9 @@ def build_network(architecture: Architecture) -> nn.Module:
     """
     if architecture.encoder is None:
         return _classic(architecture)
+    import geounet.light_torchvision  # noqa: F401 - before smp, which imports torchvision
+
+    # isort: split
     import segmentation_models_pytorch as smp
 
     try:

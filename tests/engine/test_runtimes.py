@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,8 @@ def test_classes_and_confidences_are_those_of_the_logits(runtime, halo):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_equal_windows_give_equal_bits(runtime, precision):
     """Whatever ran before, in however many threads, in whichever instance: the ground of exact blocks."""
+    if (runtime, precision) == ("openvino", "bf16") and os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2":
+        pytest.skip("OpenVINO asks the processor, not oneDNN, whether there is bfloat16")
     one, two = classifier(runtime, precision, threads=1), classifier(runtime, precision, threads=2)
     expected = [one(image(112, 144, seed)) for seed in range(3)]
     for seed in (2, 0, 1, 0):

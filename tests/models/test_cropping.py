@@ -41,7 +41,7 @@ def test_rounding_is_what_float32_leaves_of_the_logits(monkeypatch):
     assert 1e-7 < rounding_of(network, image) / size < 1e-3
     exact = network.double()
     with torch.inference_mode():
-        whole, cropped = crop(exact(image.double()), 64), Cropped(exact, 64)(image.double())
+        whole, cropped = crop(exact(image.double()), 64), Cropped(exact, 64).double()(image.double())
     assert float((whole - cropped).abs().max()) < 1e-10 * size
 
 

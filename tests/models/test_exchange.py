@@ -392,7 +392,7 @@ def test_an_export_that_differs_is_not_left_behind(tmp_path, classic, name, monk
             network.std[0, 1] /= 2
 
     monkeypatch.setitem(export._FORMATS, Path(name).suffix, replace(chosen, write=write_another))
-    with pytest.raises(ModelError, match=r"logits differ by .* from PyTorch's, and 0.001 is allowed"):
+    with pytest.raises(ModelError, match=r"logits differ by .* from PyTorch's, and .* is allowed"):
         export_model(classic, tmp_path / name, window_size=64)
     assert list(tmp_path.iterdir()) == []
 
