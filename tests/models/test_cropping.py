@@ -34,7 +34,7 @@ def difference(network, halo, core=(64, 96)):
 
 
 def test_rounding_is_what_float32_leaves_of_the_logits(monkeypatch):
-    """Far below what a wrong pixel makes, and in float64 nothing of it is left."""
+    """Far below what a wrong pixel makes, and in float64 (but for kernels that were joined in float32) nothing of it is left."""
     network = network_of(NETWORKS["smp"])
     image = image_of(64)
     size = float(network(image).detach().abs().max())
@@ -42,7 +42,7 @@ def test_rounding_is_what_float32_leaves_of_the_logits(monkeypatch):
     exact = network.double()
     with torch.inference_mode():
         whole, cropped = crop(exact(image.double()), 64), Cropped(exact, 64).double()(image.double())
-    assert float((whole - cropped).abs().max()) < 1e-10 * size
+    assert float((whole - cropped).abs().max()) < 1e-8 * size
 
 
 @pytest.mark.parametrize("name", NETWORKS)
