@@ -14,6 +14,8 @@ from untrained import make_model
 
 from geounet.tasks.predict import Engine, predict
 
+pytestmark = pytest.mark.fault
+
 ENGINE = {"tile_size": 32, "window_size": 80}
 
 

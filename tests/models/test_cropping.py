@@ -33,8 +33,8 @@ def difference(network, halo, core=(64, 96)):
     return float((whole - cropped).abs().max()) / rounding_of(network, image)
 
 
-def test_rounding_is_what_float32_leaves_of_the_logits(monkeypatch):
-    """Far below what a wrong pixel makes, and in float64 (but for kernels that were joined in float32) nothing of it is left."""
+def test_rounding_is_what_float32_leaves_of_the_logits():
+    """Far below what a wrong pixel makes; in float64 only that of kernels that were joined in float32 is left."""
     network = network_of(NETWORKS["smp"])
     image = image_of(64)
     size = float(network(image).detach().abs().max())
