@@ -27,23 +27,32 @@ _AREAS = ("polygon", "multipolygon", "geometrycollection")
 
 
 def class_field(frame: Any, path: Path | str, label_field: str | None) -> str:
-    """The field with the classes: the one that is named, else the first of the usual ones.
+    """The field with the classes: the one that is named, else the first of the usual ones, which is said.
+
+    Raises:
+        LabelError: there is none.
+    """
+    field, *others = _fields(frame, path, label_field)
+    if others:
+        told = ", ".join(others)
+        _log.warning("%s: field %r gives the classes; it also has %s (--label-field names one)", path, field, told)
+    return field
+
+
+def _fields(frame: Any, path: Path | str, label_field: str | None) -> list[str]:
+    """The field that is named, else all that are usual, the one that counts first.
 
     Raises:
         LabelError: there is none.
     """
     known = [column for column in frame.columns if column != frame.geometry.name]
-    usual = [name for name in _USUAL if name in known]
-    field = label_field or next(iter(usual), "")
-    if field not in known:
+    found = [name for name in ([label_field] if label_field else _USUAL) if name in known]
+    if not found:
         raise LabelError(
-            f"{path} has no field {field or 'class'!r} with the classes; name one with --label-field: "
+            f"{path} has no field {label_field or 'class'!r} with the classes; name one with --label-field: "
             f"{', '.join(known)}"
         )
-    if label_field is None and len(usual) > 1:
-        others = ", ".join(usual[1:])
-        _log.warning("%s: field %r gives the classes; it also has %s (--label-field names one)", path, field, others)
-    return field
+    return found
 
 
 def tell_shapes(frame: Any, path: Path | str) -> None:
@@ -67,7 +76,7 @@ def mapped(frame: Any, path: Path | str, label_field: str | None, class_map: Map
     """
     if not class_map:
         return frame
-    field = class_field(frame, path, label_field)
+    field = _fields(frame, path, label_field)[0]
     values = [class_map.get(key_of(value), value) if _is_there(value) else value for value in frame[field]]
     return frame.assign(**{field: np.array(values, object)})
 

@@ -105,3 +105,11 @@ def test_chips_and_polygons_that_are_left_out_are_counted(tmp_path, write_scene,
     raster = write_scene(tmp_path / "c.tif", codes)
     assert vectorize(raster, tmp_path / "v.gpkg", min_area=0.1).polygons == 4
     assert "2 of 6 polygons have fewer than 0.1 ha, and are left out" in said(caplog)
+
+
+def test_a_guessed_field_is_named_once_with_a_class_map_too(files, caplog):
+    frame = gpd.read_parquet(files / "scene.parquet").assign(value=7)
+    frame.to_parquet(files / "both.parquet")
+    pair_labels([files / "scene.tif"], [files / "both.parquet"], class_map={"1": 5})
+    rasterize(files / "both.parquet", files / "scene.tif", files / "m.tif", class_map={"1": 5})
+    assert sum("gives the classes; it also has value" in line for line in said(caplog)) == 2, "once a command"
