@@ -13,6 +13,8 @@ import logging
 import os
 import sys
 
+from geounet.allocation import share_freed_memory
+
 
 class OwnProcess:
     """A process that was started for one command, and that ends with it."""
@@ -25,6 +27,7 @@ class OwnProcess:
 
     def load(self, library: str) -> None:
         """Import a module with all that it needs, and never look there for garbage."""
+        share_freed_memory()
         load(library)
         gc.freeze()
 

@@ -269,12 +269,12 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
     The model file of the best epoch on the validation images is kept; it holds all that prediction needs. Ctrl-C leaves
     the best one so far. Beside it is a report of the training as an HTML page.
     """
+    from geounet.allocation import keep_freed_memory
     from geounet.class_tables import read_classes
     from geounet.errors import ModelError
     from geounet.models.losses import build_loss
     from geounet.tasks.train import Recipe, Source, show_samples, train
     from geounet.training.loop import Schedule
-    from geounet.training.memory import keep_freed_memory
 
     if given["instances"] and given["class_file"]:
         raise click.UsageError("--instances has its own classes: background, object, boundary; leave --classes out")

@@ -19,7 +19,7 @@ MODULES = {
 
 # Packages and modules of the top, lowest first: each imports from what stands before it only.
 ORDER = [
-    "errors", "grid", "compiling", "light_torchvision", "classes", "class_tables", "outputs",
+    "errors", "grid", "allocation", "compiling", "light_torchvision", "classes", "class_tables", "outputs",
     "raster", "sources", "models", "data", "components", "outlines", "formats", "engine", "training", "metrics",
     "arrays", "pages", "tasks",
 ]  # fmt: skip

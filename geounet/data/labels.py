@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geounet.classes import NODATA, LandClass
-from geounet.data.burning import Outlines, burn, outlines
-from geounet.data.instances import REACH, instance_codes
 from geounet.data.polygon_classes import codes_of
 from geounet.raster.placement import bounds_of
 from geounet.raster.scene import Scene, aligned, read_stored
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from geounet.data.burning import Outlines
     from geounet.grid import Window
 
     Codes = NDArray[np.uint8]
@@ -90,6 +89,8 @@ def polygons_near(image: Scene, frame: Any, codes: NDArray[np.int64], path: Path
     """As :func:`polygons_on`, of a GeoDataFrame in the image's CRS whose codes are known (-1: no class)."""
     from shapely.geometry import box
 
+    from geounet.data.burning import outlines
+
     near = np.sort(frame.sindex.query(box(*bounds_of(image)), predicate="intersects"))
     near = near[codes[near] >= 0]
     return Polygons(str(path), outlines(frame.geometry.array[near], codes[near], ~image.transform), all_touched)
@@ -140,6 +141,8 @@ def _labelled(pair: Pair, window: Window) -> Codes:
 
 def _of_one(part: Pair, window: Window) -> tuple[Codes, NDArray[np.bool_]]:
     """Codes of one label alone, and what it speaks of: a raster's ground, also where that holds no code."""
+    from geounet.data.burning import burn
+
     label = part.label
     if isinstance(label, Polygons):
         codes = burn(label.outlines, window, NODATA, label.all_touched)
@@ -164,6 +167,8 @@ def _read(pair: Pair, label: Scene, window: Window) -> Codes:
 
 
 def _read_instances(pair: Pair, label: Scene, window: Window) -> Codes:
+    from geounet.data.instances import REACH, instance_codes
+
     around = window.padded(REACH).intersection(pair.image.extent)
     with aligned(label, pair.image) as (dataset, scene):
         ids, valid = read_stored(dataset, scene, around)

@@ -29,6 +29,8 @@ _LEAN = {
     "distributed.worker.profile.enabled": False,
     # Finished blocks leave nothing behind on a worker that could be moved or told of.
     "distributed.scheduler.active-memory-manager.start": False,
+    # As allocation.share_freed_memory, for worker processes.
+    "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,
 }
 """Dask's settings for a local cluster: what costs time or memory with every task and is of no use here."""
 

@@ -33,8 +33,10 @@ _TINY = 1_000_000
 """Pixels of a scene up to which compiling would cost more than it saves."""
 _SMALL = 5_000_000
 """Pixels of a scene up to which probing would cost more than it saves."""
-_WINDOW = 2816
-"""Side in pixels of a square window as large as any that is chosen: a UNet/resnet18 works in 0.8 GiB there."""
+_WINDOW, _LARGEST_WINDOW, _HALOS = 1280, 2816, 12
+"""Side in pixels of a square window as large as any that is chosen, and of one for a long halo: twelve times the halo,
+of which a sixth in each direction is waste. Memory goes with its area (our default network: 0.35 GiB; a UNet/resnet18
+works in 0.8 GiB in the largest)."""
 _SMALLEST_CORE = 1024
 _SHORT_HALO = 128
 """Up to this, a halo is taken as it is; above it the waste is worth measuring."""
@@ -164,7 +166,7 @@ def _least_work(height: int, width: int, stride: int, halo: int) -> tuple[int, i
 
     A window is at most as large as the largest one, unless that leaves next to no core.
     """
-    largest = max(_WINDOW, _SMALLEST_CORE + 2 * halo) ** 2
+    largest = max(_WINDOW, min(_HALOS * halo, _LARGEST_WINDOW), _SMALLEST_CORE + 2 * halo) ** 2
     choices = []
     for rows, columns in product(_parts(height, stride), _parts(width, stride)):
         window = (rows[1] + 2 * halo) * (columns[1] + 2 * halo)

@@ -78,7 +78,7 @@ def test_a_large_scene_takes_the_fastest_that_keeps_the_classes(place, scene):
     assert (found.runtime, found.precision) == ("openvino", "bf16")
     assert 0.999 <= found.agreement <= 1
     assert found.tiling == "exact"
-    assert found.core == (1500, 1420)
+    assert found.core == (752, 1420)
 
 
 @native_bf16
@@ -122,7 +122,7 @@ def test_windows_are_bounded_and_no_other_cut_is_less_work(height, width, stride
     core = tuning._least_work(height, width, stride, halo)
     assert all(side % stride == 0 for side in core)
     parts = [-(-length // side) for length, side in zip((height, width), core, strict=True)]
-    limit = max(2816, 1024 + 2 * halo) ** 2
+    limit = max(1280, min(12 * halo, 2816), 1024 + 2 * halo) ** 2
 
     def window_and_work(rows, columns):
         sides = [

@@ -1,0 +1,149 @@
+"""Where the time and the memory of a prediction go besides the network: starting, choosing, compiling, writing.
+
+A scene of 4096 x 4096 px and the default network, class raster and confidence, float32: each run is a fresh process
+that notes the time and its resident memory (with the peak since the last note) at the moments that divide its work.
+The figure is of what is neither the network nor its blocks: from the process' start until the network is ready for the
+first window, and from the last block to the end. Beside it stands `import torch`, which takes most of the first, alone
+in a fresh process. Options that it does not know go to the command instead of `--precision fp32`.
+
+    python tests/benchmarks/bench_start.py [--quick] [--window-size 1216 ...]
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from common import Row, arguments, draw_model, draw_scene, interleaved, last_line, median_of, report, run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PHASES = ("import torch", "import the rest", "open, choose", "network ready", "blocks", "rasters")
+_MIB = 2**20
+
+
+class Watch:
+    """Seconds since the process started, and its memory, at each note; a thread looks for the peak every 10 ms."""
+
+    def __init__(self) -> None:
+        self.process, self.notes = psutil.Process(), {}
+        self.peak, self.began = 0, self.process.create_time()
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        while True:
+            self.peak = max(self.peak, self.process.memory_info().rss)
+            time.sleep(0.01)
+
+    def note(self, phase: str) -> None:
+        """The end of a phase; the first one counts."""
+        if phase not in self.notes:
+            now = self.process.memory_info().rss
+            seconds = time.time() - self.began
+            self.notes[phase] = {"until": seconds, "mib": now / _MIB, "peak": max(now, self.peak) / _MIB}
+            self.peak = 0
+
+
+def noted(call: Callable[..., Any], note: Callable[[], None]) -> Callable[..., Any]:
+    """The same call, with a note after it."""
+
+    def wrapped(*positional: Any, **named: Any) -> Any:
+        result = call(*positional, **named)
+        note()
+        return result
+
+    return wrapped
+
+
+def command_here(notes: str, *words: str) -> None:
+    """The command line in this process, with its notes, written to a file when the rasters stand."""
+    watch = Watch()
+    sys.argv = ["geounet", *words]
+    gc.disable()
+    import torch  # noqa: F401
+
+    watch.note("import torch")
+    from geounet_pipelines import main
+
+    main.OwnProcess.load = noted(main.OwnProcess.load, lambda: prepare(watch, Path(notes)))
+    main.main()
+
+
+def prepare(watch: Watch, notes: Path) -> None:
+    """Have the rest noted, now that all is imported."""
+    from geounet.engine import inference
+    from geounet.tasks import predict as task
+
+    watch.note("import the rest")
+
+    def ended() -> None:
+        watch.note("rasters")
+        notes.write_text(json.dumps(watch.notes), encoding="utf-8")
+
+    task._plan = noted(task._plan, lambda: watch.note("open, choose"))
+    inference.prepared = noted(inference.prepared, lambda: watch.note("network ready"))
+    task._run_blocks = noted(task._run_blocks, lambda: watch.note("blocks"))
+    task._gather = noted(task._gather, ended)
+
+
+def measured(words: Sequence[str], file: Path) -> dict[str, Any]:
+    """One run in a fresh process: seconds and MiB by phase, and the figures over all."""
+    run = run_command([sys.executable, __file__, "--here", file, *words])
+    notes, until = json.loads(file.read_text(encoding="utf-8")), 0.0
+    for phase in PHASES:
+        notes[phase]["seconds"], until = notes[phase]["until"] - until, notes[phase]["until"]
+    overhead = notes["network ready"]["until"] + run.seconds - notes["blocks"]["until"]
+    peak = max(note["peak"] for note in notes.values())
+    flat = {f"{phase}, {key}": notes[phase][key] for phase in PHASES for key in ("seconds", "peak")}
+    return {**flat, "overhead": overhead, "wall": run.seconds, "peak": peak, "said": last_line(run.errors)}
+
+
+def torch_alone() -> dict[str, Any]:
+    """`import torch` in a fresh process."""
+    return {"wall": run_command([sys.executable, "-c", "import torch"]).seconds}
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = arguments(__doc__)
+    parser.add_argument("--side", type=int, default=4096, help="of the scene, in pixels")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
+    given, more = parser.parse_known_args()
+    if given.quick:
+        given.rounds = 1
+    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+        folder = Path(name)
+        model = draw_model(folder / "model.safetensors", depth=4, width=16, sure=True)
+        scene = draw_scene(folder / "scene.tif", given.side, given.side, noise=4)
+        words = ["predict", scene, "-m", model, "-o", folder / "c.tif", "--confidence", folder / "f.tif", "--overwrite"]
+        words = [*map(str, words), *(more or ["--precision", "fp32"])]
+        measured(words, folder / "notes")  # The page cache and compiled helpers.
+        found = interleaved({"predict": lambda: measured(words, folder / "notes"), "torch": torch_alone}, given.rounds)
+    runs, alone = found["predict"], median_of(found["torch"], "wall")
+    overhead, about = median_of(runs, "overhead"), runs[0]["said"].partition(": ")[2]
+    rows = [
+        Row("start until ready, and the end, over `import torch`", overhead / alone, "x", "", about),
+        Row("start until ready, and the end", overhead, "s", "<= 3", about),
+        Row("peak memory", median_of(runs, "peak") / 1024, "GiB", "<= 1.2", "RSS"),
+        Row("whole process", median_of(runs, "wall"), "s"),
+        Row("`import torch` alone", alone, "s"),
+    ]
+    for phase in PHASES:
+        peak = f"peak {median_of(runs, f'{phase}, peak'):.0f} MiB"
+        rows.append(Row(phase, median_of(runs, f"{phase}, seconds"), "s", "", peak))
+    report("start", f"Start, end and memory, {given.side} x {given.side} px, 3 bands", rows, given, runs)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--here"]:
+        command_here(*sys.argv[2:])
+    else:
+        main()
