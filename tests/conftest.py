@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from distributed import Client
+from distributed import Client, LocalCluster
 from hypothesis import settings
 
 settings.register_profile("geounet", deadline=None, derandomize="CI" in os.environ)
@@ -60,6 +60,14 @@ def data() -> Path:
     if not folder:
         pytest.skip("GEOUNET_DATA is not set: no real data here")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def two_workers():
+    """The address of a scheduler with two worker processes, started once for all tests that want no more of them."""
+    quiet = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    with LocalCluster(2, threads_per_worker=2, processes=True, scheduler_kwargs=quiet, memory_limit=0) as cluster:
+        yield cluster.scheduler_address
 
 
 @pytest.fixture

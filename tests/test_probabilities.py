@@ -109,11 +109,11 @@ def test_asking_for_probabilities_changes_no_other_bit(tmp_path, scene, model, d
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_probabilities_do_not_depend_on_blocks_or_workers(tmp_path, scene, model, dtype):
+def test_probabilities_do_not_depend_on_blocks_or_workers(tmp_path, scene, model, dtype, two_workers):
     """Bit for bit; PyTorch would sum in another order where each of two workers has fewer threads."""
     how = {"runtime": "openvino", "window_size": 80}
     whole = predicted(tmp_path, scene, model, dtype, **how)
-    parts = predicted(tmp_path, scene, model, dtype, "b", tile_size=50, workers=2, **how)
+    parts = predicted(tmp_path, scene, model, dtype, "b", tile_size=50, scheduler=two_workers, **how)
     for part, expected in zip(parts, whole, strict=True):
         np.testing.assert_array_equal(part, expected)
 

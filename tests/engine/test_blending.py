@@ -184,9 +184,9 @@ def test_rasters_of_blended_windows_do_not_depend_on_blocks(tmp_path, holed_scen
     assert many.class_pixels == one.class_pixels
 
 
-def test_two_workers_blend_alike(tmp_path, holed_scene, model):
+def test_two_workers_blend_alike(tmp_path, holed_scene, model, two_workers):
     """To the bit in blocks of any size; PyTorch itself sums in another order where each has fewer threads."""
-    how = {"workers": 2}
+    how = {"scheduler": two_workers}
     whole, _ = predicted(tmp_path, "whole", holed_scene, model, tile_size=5000, **how)
     found, many = predicted(tmp_path, "blocks", holed_scene, model, tile_size=1, **how)
     assert many.blocks == 4

@@ -66,9 +66,11 @@ def test_integers_give_the_classes_of_float32_but_for_few(tmp_path, scene, model
     assert f"{result.tuning.agreement:.5f}" in tags["AGREEMENT"]
 
 
-@pytest.mark.parametrize("how", [{"tile_size": 200}, {"tile_size": 300, "workers": 2}])
-def test_blocks_and_workers_change_no_bit(tmp_path, scene, model, how):
+@pytest.mark.parametrize("how", [{"tile_size": 200}, {"tile_size": 300, "scheduler": "two_workers"}])
+def test_blocks_and_workers_change_no_bit(tmp_path, scene, model, how, request):
     """All workers run the one calibrated network."""
+    if "scheduler" in how:
+        how = how | {"scheduler": request.getfixturevalue(how["scheduler"])}
     whole = run(scene, model, tmp_path / "whole.tif")
     parts = run(scene, model, tmp_path / "parts.tif", **how)
     for one, other in zip(whole[:2], parts[:2], strict=True):

@@ -170,14 +170,14 @@ def test_without_augmentation_a_turned_scene_gives_something_else(tmp_path, mode
 
 
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
-def test_augmented_rasters_do_not_depend_on_blocks_or_workers(tmp_path, model, runtime):
+def test_augmented_rasters_do_not_depend_on_blocks_or_workers(tmp_path, model, runtime, two_workers):
     """Bit for bit, though the scene is no square; and the tag says what was done."""
     scene = write(tmp_path / "scene.tif", landscape(103, 67))
     how = {"window_size": 96, "runtime": runtime}
     whole = predicted(tmp_path, "whole", scene, model, **how)
     # PyTorch sums in another order where each of two workers has fewer threads; OpenVINO does not.
-    workers = 2 if runtime == "openvino" else 1
-    parts = predicted(tmp_path, "parts", scene, model, tile_size=64, workers=workers, **how)
+    scheduler = two_workers if runtime == "openvino" else "local"
+    parts = predicted(tmp_path, "parts", scene, model, tile_size=64, scheduler=scheduler, **how)
     for part, expected in zip(parts, whole, strict=True):
         np.testing.assert_array_equal(part, expected)
     plain = predicted(tmp_path, "plain", scene, model, tta=False, **how)

@@ -151,11 +151,11 @@ def test_what_is_given_is_taken(place, scene):
 
 @native_bf16
 @pytest.mark.usefixtures("probing")
-def test_blocks_and_workers_change_no_bit_with_all_left_to_auto(tmp_path, place, scene):
+def test_blocks_and_workers_change_no_bit_with_all_left_to_auto(tmp_path, place, scene, two_workers):
     """OpenVINO in bfloat16 over two processes and small blocks gives what one block gives, and the tags say how."""
     make_model(place / "m.safetensors")
     rasters = []
-    for name, engine in (("a", Engine()), ("b", Engine(tile_size=300, window_size=None, workers=2))):
+    for name, engine in (("a", Engine()), ("b", Engine(tile_size=300, window_size=None, scheduler=two_workers))):
         result = predict(scene, place / "m.safetensors", tmp_path / f"{name}.tif", engine=engine)
         with rasterio.open(tmp_path / f"{name}.tif") as raster:
             rasters.append(raster.read(1))

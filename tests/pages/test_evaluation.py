@@ -97,6 +97,7 @@ def test_a_page_of_points_has_no_pictures_and_says_what_was_left_out(tmp_path, s
     assert "3 points that have a class on both sides" in text
 
 
+@pytest.mark.server
 @pytest.mark.skipif(not BROWSER, reason="no Chromium or Chrome is installed")
 def test_a_browser_shows_it_without_a_complaint_and_fetches_nothing(tmp_path, full):
     file = tmp_path / "page.html"

@@ -126,6 +126,7 @@ def test_without_validation_and_without_a_place_it_says_so(review):
     assert "<img" not in page
 
 
+@pytest.mark.server
 @pytest.mark.skipif(not BROWSER, reason="no Chromium or Chrome is installed")
 def test_a_browser_shows_it_without_a_complaint_and_fetches_nothing(tmp_path, review):
     file = tmp_path / "page.html"

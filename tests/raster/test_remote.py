@@ -28,6 +28,8 @@ from geounet.raster.scene import load_scene, opened, read, read_stored
 from geounet.tasks.info import info
 from geounet.tasks.predict import Engine, predict
 
+pytestmark = pytest.mark.server
+
 LEFT, TOP = 399960, 4900020
 AREA = Window(-5, 90, 150, 130)
 SIGNATURE = "X-Amz-Credential=KEY%2F2024&X-Amz-Signature=c0ffee"
