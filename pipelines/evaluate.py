@@ -135,12 +135,12 @@ def command(
     The comparison happens on the prediction's pixels (the reference's if the prediction is polygons). Nodata on
     either side counts nowhere. Points are taken for a sample, stratified by the mapped classes.
     """
-    from geounet.data.polygon_files import with_layer
     from geounet.metrics.sides import Reading
     from geounet.outputs import atomic, check_ending, claimed
     from geounet.pages.evaluation import write_page
     from geounet.pages.markup import ENDINGS as PAGES
     from geounet.raster.identity import request_hash
+    from geounet.sources.polygon_files import with_layer
     from geounet.tasks.evaluate import evaluate
 
     from .progress import bar
@@ -183,9 +183,9 @@ def _asked(*, seams: int | None, object_classes: tuple[str, ...], objects: bool,
 def _class_table(class_file: Path | None, *sides: str) -> tuple[LandClass, ...]:
     """The class table that was given, else that of the first raster which carries one."""
     from geounet.class_tables import read_classes
-    from geounet.data.polygon_files import is_polygons
     from geounet.raster.cog import classes_of
     from geounet.raster.scene import load_scene
+    from geounet.sources.polygon_files import is_polygons
 
     if class_file:
         return read_classes(class_file)

@@ -159,9 +159,44 @@ georeference = option(
 )  # fmt: skip
 
 
+pattern = option(
+    "--pattern", metavar="GLOB", help="Of folders, only the files whose names fit, such as '*_B*.tif'.",
+)  # fmt: skip
+masks = option(
+    "--mask", "masks", multiple=True, metavar="MASK",
+    help="What hides pixels (clouds): scl, qa_pixel, BAND:3,8,9, BAND:bits:3,4, or a raster, all but 0 or with values.",
+)  # fmt: skip
+mask_dilate = option(
+    "--mask-dilate", type=click.IntRange(min=0), default=0, show_default=True, metavar="PX",
+    help="Hide so many pixels around what masks hide, too.",
+)  # fmt: skip
+aoi = option(
+    "--aoi", type=click.Path(), metavar="FILE",
+    help="Only what lies in the polygons of this file (any CRS); outside is nodata.",
+)  # fmt: skip
+
+
+def _metres_or_model(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | str | None:
+    if text is None or text == "model":
+        return text
+    try:
+        metres = float(text)
+    except ValueError:
+        metres = 0.0
+    if not 0 < metres < float("inf"):
+        raise click.BadParameter(f"{text!r} is neither a number of metres nor model")
+    return metres
+
+
+resolution = option(
+    "--resolution", callback=_metres_or_model, metavar="METRES|model",
+    help="Bring scenes to pixels of this size, bilinearly, while they are read; model: to those of its training.",
+)  # fmt: skip
+
+
 def opening(function: Callable[..., Any]) -> Callable[..., Any]:
     """How scenes are opened: a :class:`geounet.raster.opening.Opening`, handed on as `opening`."""
-    names = ("nodata", "alpha_is_data", "georeference")
+    names = ("nodata", "alpha_is_data", "georeference", "masks", "mask_dilate", "aoi", "resolution")
 
     @functools.wraps(function)
     def gathered(**given: Any) -> Any:
@@ -170,7 +205,7 @@ def opening(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(opening=Opening(**{name: given.pop(name) for name in names}), **given)
 
     wrapped: Callable[..., Any] = gathered
-    for decorate in (georeference, alpha_is_data, nodata):
+    for decorate in (resolution, aoi, mask_dilate, masks, georeference, alpha_is_data, nodata):
         wrapped = decorate(wrapped)
     return wrapped
 

@@ -135,11 +135,10 @@ def pixels_asked_for(
     """
 
     def count() -> int:
+        from geounet.engine.compatibility import region_of
         from geounet.raster.opening import AS_IS
-        from geounet.raster.placement import window_of_bounds
-        from geounet.raster.scene import load_scene
+        from geounet.sources.scenes import frame_of
 
-        found = load_scene(scene, opening=opening or AS_IS)
-        return (window_of_bounds(found, bbox) if bbox else found.extent).pixels
+        return region_of(frame_of(scene, opening=opening or AS_IS), bbox).pixels
 
     return count

@@ -45,7 +45,7 @@ def command(polygons, like, out, class_file, background, layer, quiet, **given):
     where polygons overlap, the last one in the file wins. The tile size changes no pixel.
     """
     from geounet.class_tables import read_classes
-    from geounet.data.polygon_files import with_layer
+    from geounet.sources.polygon_files import with_layer
     from geounet.tasks.rasterize import rasterize
 
     from .progress import bar

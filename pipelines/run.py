@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @options.smooth
 @options.boundary_class
 @options.cleaning
+@options.pattern
 @options.bands
 @options.opening
 @options.radiometry
@@ -44,16 +45,16 @@ if TYPE_CHECKING:
 @options.common
 @options.depends(sieve_to=("sieve",), connectivity=("sieve",))
 def command(scenes: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
-    """Predict, clean if wanted, vectorise and picture each SCENE (a raster file, or a folder of them).
+    """Predict, clean if wanted, vectorise and picture each SCENE (any source).
 
     Each scene's folder holds classes.tif, confidence.tif, polygons, preview.png and product.json, which comes last.
     """
     given["touching"] = _touching(given["model"], given.pop("boundary_class"))
-    files = _files(scenes)
-    failures = [_shown(scene) for scene in files if not _run(scene, out / _stem(scene), quiet, given)]
+    folders = _folders(scenes, given.pop("pattern"))
+    failures = [_shown(scene) for scene, name in folders.items() if not _run(scene, out / name, quiet, given)]
     if failures:
-        click.echo(f"geounet: {len(failures)} of {len(files)} scenes failed: {', '.join(failures)}", err=True)
-        sys.exit(1 if len(failures) == len(files) else 3)
+        click.echo(f"geounet: {len(failures)} of {len(folders)} scenes failed: {', '.join(failures)}", err=True)
+        sys.exit(1 if len(failures) == len(folders) else 3)
 
 
 def _touching(model: Path, boundary_class: str | None) -> Any:
@@ -67,25 +68,18 @@ def _touching(model: Path, boundary_class: str | None) -> Any:
     return touching_of(read_card(model).classes, boundary_class)
 
 
-def _files(scenes: tuple[str, ...]) -> list[str]:
-    from geounet.data.pairing import list_rasters
+def _folders(scenes: tuple[str, ...], pattern: str | None) -> dict[str, str]:
+    """The name of the folder of each scene."""
     from geounet.errors import OutputError
+    from geounet.sources.listing import list_scenes
+    from geounet.sources.scenes import scene_id
 
-    files = [
-        str(file) for scene in scenes for file in (list_rasters([Path(scene)]) if Path(scene).is_dir() else [scene])
-    ]
-    stems = Counter(_stem(file) for file in files)
-    shared = sorted(stem for stem, count in stems.items() if count > 1)
+    names = {scene: scene_id(scene) for scene in list_scenes(scenes, pattern)}
+    shared = sorted(name for name, count in Counter(names.values()).items() if count > 1)
     if shared:
-        named = ", ".join(_shown(file) for file in files if _stem(file) == shared[0])
+        named = ", ".join(_shown(scene) for scene, name in names.items() if name == shared[0])
         raise OutputError(f"scenes of the same file name would share a folder: {named}; run them into two folders")
-    return files
-
-
-def _stem(scene: str) -> str:
-    from geounet.raster.remote import is_remote, stem_of
-
-    return stem_of(scene) if is_remote(scene) else Path(scene).stem
+    return names
 
 
 def _shown(scene: str) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("scenes", nargs=-1, required=True, metavar="SCENE...")
 @options.out("The stack (.vrt), which all commands read like any raster.")
+@options.pattern
 @options.bands
 @options.option(
     "--like", metavar="RASTER", help="Raster whose grid the stack gets; by default the one with the smallest pixels."
@@ -28,26 +29,28 @@ if TYPE_CHECKING:
 def command(
     scenes: tuple[str, ...],
     out: Path,
+    pattern: str | None,
     bands: tuple[int | str, ...] | None,
     like: str | None,
     resampling: str,
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Join the bands of SCENE files or STAC items of one place, in their order, to one scene on one grid.
+    """Join the bands of SCENEs of one place (any source), in their order, to one scene on one grid.
 
-    Of STAC items the bands are chosen by common name: --bands red,nir,swir16. The stack names the files, which stay
-    where they are, and covers the ground that all of them cover.
+    Of STAC items and deliveries the bands are chosen by common name: --bands red,nir,swir16. The stack names the files,
+    which stay where they are, and covers the ground that all of them cover.
     """
-    from geounet.raster.scene import load_scene
-    from geounet.sources.stac import layers_of, read_item
+    from geounet.sources.listing import list_scenes
+    from geounet.sources.scenes import described, open_scene
+    from geounet.sources.stac import layers_of
     from geounet.tasks.stack import stack
 
     layers = []
-    for path in scenes:
-        item = read_item(path)
+    for path in list_scenes(scenes, pattern):
+        item = described(path)
         names = [str(band) for band in bands or ()]
-        layers += layers_of(item, names) if item and names else [load_scene(path, bands)]
+        layers += layers_of(item, names) if item and names else [open_scene(path, bands)]
     made = stack(layers, out, like=like, resampling=resampling, overwrite=overwrite)
     if not quiet:
         names = ", ".join(made.band_names)

@@ -14,7 +14,7 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("scenes", nargs=-1, required=True, type=_PATH, metavar="SCENE...")
+@click.argument("scenes", nargs=-1, required=True, metavar="SCENE...")
 @options.out("Folder for images/, labels/, a STAC catalogue and index.parquet; for each part a folder in it.")
 @options.option("--labels", multiple=True, type=_PATH, help="Label rasters, polygon files or folders; may be repeated.")
 @options.option("--tile-size", type=click.IntRange(1), default=256, show_default=True, help="Side of a chip in pixels.")
@@ -34,6 +34,7 @@ _PATH = click.Path(path_type=Path)
     help="Share of the pixels for a last test, in test/, likewise.",
 )
 @options.option("--seed", type=int, default=0, show_default=True, help="Seed of the split.")
+@options.pattern
 @options.bands
 @options.opening
 @options.option("--classes", "class_file", type=_PATH, help="Class table, CSV with value,name,color.")
@@ -52,7 +53,7 @@ _PATH = click.Path(path_type=Path)
     class_file=("labels",),
 )
 def command(
-    scenes: tuple[Path, ...],
+    scenes: tuple[str, ...],
     out: Path,
     tile_size: int,
     class_file: Path | None,
@@ -63,13 +64,13 @@ def command(
     quiet: bool,
     **given: Any,
 ) -> None:
-    """Cut SCENE files or folders into georeferenced chips, with labels where there are some, and an index.
+    """Cut SCENEs (any source) into georeferenced chips, with labels where there are some, and an index.
 
     Where it was interrupted the same command goes on.
     """
     from geounet.class_tables import read_classes
     from geounet.data.chip_plan import Split
-    from geounet.data.polygon_files import with_layer
+    from geounet.sources.polygon_files import with_layer
     from geounet.tasks.tile import tile
 
     from .progress import bar

@@ -71,6 +71,7 @@ class ManyValues(click.Command):
 )
 @options.out("Model file (.safetensors).")
 @options.bands
+@options.pattern
 @options.opening
 @options.option(
     "--classes",
@@ -264,7 +265,7 @@ class ManyValues(click.Command):
     val_labels=("val",),
 )
 def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
-    """Train a model on IMAGE files, folders, patterns, lists (.txt), URLs or STAC items, and their labels.
+    """Train a model on IMAGEs (any source) and their labels.
 
     The model file of the best epoch on the validation images is kept; it holds all that prediction needs. Ctrl-C leaves
     the best one so far. Beside it is a report of the training as an HTML page.
@@ -285,7 +286,7 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
     except ModelError as error:
         raise click.BadParameter(str(error), param_hint="--loss") from error
     given["epochs"] = given["epochs"] or (_UNLIMITED if given["minutes"] else 100)
-    names = ("bands", "opening", "label_field", "all_touched", "instances", "class_map")
+    names = ("bands", "opening", "pattern", "label_field", "all_touched", "instances", "class_map")
     how = {name: given[name] for name in names}
     how["background"] = 255 if given["background"] is None else given["background"]
     source = Source(images, _layered(given["labels"], given["layer"]), **how)
@@ -323,7 +324,7 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
 
 def _layered(labels: tuple[str, ...], layer: str | None) -> tuple[Path | str, ...]:
     """Label files, of polygon files the layer that is named."""
-    from geounet.data.polygon_files import is_polygons, with_layer
+    from geounet.sources.polygon_files import is_polygons, with_layer
 
     return tuple(with_layer(label, layer) if layer and is_polygons(label) else label for label in labels)
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from geounet.data.burning import Outlines
     from geounet.grid import Window
+    from geounet.raster.burning import Outlines
 
     Codes = NDArray[np.uint8]
 
@@ -89,7 +89,7 @@ def polygons_near(image: Scene, frame: Any, codes: NDArray[np.int64], path: Path
     """As :func:`polygons_on`, of a GeoDataFrame in the image's CRS whose codes are known (-1: no class)."""
     from shapely.geometry import box
 
-    from geounet.data.burning import outlines
+    from geounet.raster.burning import outlines
 
     near = np.sort(frame.sindex.query(box(*bounds_of(image)), predicate="intersects"))
     near = near[codes[near] >= 0]
@@ -141,7 +141,7 @@ def _labelled(pair: Pair, window: Window) -> Codes:
 
 def _of_one(part: Pair, window: Window) -> tuple[Codes, NDArray[np.bool_]]:
     """Codes of one label alone, and what it speaks of: a raster's ground, also where that holds no code."""
-    from geounet.data.burning import burn
+    from geounet.raster.burning import burn
 
     label = part.label
     if isinstance(label, Polygons):

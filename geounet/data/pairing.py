@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geounet.classes import NODATA
-from geounet.data.burning import outlines
 from geounet.data.labels import Pair, Polygons, in_crs_of, polygons_near, tell_unseen
 from geounet.data.polygon_classes import codes_of, mapped, tell_shapes
-from geounet.data.polygon_files import POLYGON_ENDINGS, is_polygons, read_polygons
 from geounet.errors import LabelError
+from geounet.raster.burning import outlines
 from geounet.raster.opening import AS_IS, Opening
 from geounet.raster.placement import bounds_of, outline_of, overlapping
 from geounet.raster.remote import is_remote
 from geounet.raster.scene import Scene, acquired, load_scene, palette_of, read_overview, same_grid
-from geounet.sources.stac import label_of, read_item, scene_of
+from geounet.sources.listing import RASTER_ENDINGS, list_scenes
+from geounet.sources.polygon_files import POLYGON_ENDINGS, is_polygons, read_polygons
+from geounet.sources.scenes import open_scene
+from geounet.sources.stac import label_of, read_item
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-IMAGE_ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".vrt", ".img", ".webp")
-"""Rasters that are taken from a folder."""
 _COLOR_BANDS = 3
 _SAMPLE = 512
 _NAMED = 5
@@ -63,52 +63,56 @@ class Reading:
 # --- files
 
 
-def list_rasters(paths: Iterable[Path | str], endings: Sequence[str] = IMAGE_ENDINGS) -> tuple[Path | str, ...]:
-    """The files that paths stand for.
+def list_images(images: Iterable[Path | str], labels: Iterable[Path | str], pattern: str | None = None) -> list[str]:
+    """The scenes that images stand for, without those that are the labels (in a folder below the images', say).
 
-    A folder stands for the files of these endings in it, in order of their names; a pattern with `*`, `?` or `[]`
+    Raises:
+        SceneError: see :func:`geounet.sources.listing.list_scenes`.
+        LabelError: nothing is left.
+    """
+    scenes, theirs = list_scenes(images, pattern), {Path(label).absolute() for label in labels}
+    kept = [scene for scene in scenes if Path(scene).absolute() not in theirs]
+    if not kept:
+        raise LabelError(f"the images are the labels: {scenes[0]}; name two folders")
+    return kept
+
+
+def list_labels(paths: Iterable[Path | str]) -> tuple[Path | str, ...]:
+    """The label files that paths stand for.
+
+    A folder stands for the rasters and polygon files in it, in order of their names; a pattern with `*`, `?` or `[]`
     (`**` for folders within folders) for what it matches; a text file (`.txt`) for the paths in its lines, which are
     relative to it. All else stands for itself, such as a URL or a STAC item.
 
     Raises:
         LabelError: a folder, a pattern or a list holds no such file, or a list cannot be read.
     """
-    return tuple(file for path in paths for file in _expanded(path, endings))
+    return tuple(file for path in paths for file in _expanded(path))
 
 
-def list_labels(paths: Iterable[Path | str]) -> tuple[Path | str, ...]:
-    """As :func:`list_rasters`, of rasters and polygon files."""
-    return list_rasters(paths, IMAGE_ENDINGS + POLYGON_ENDINGS)
-
-
-def _expanded(given: Path | str, endings: Sequence[str]) -> Sequence[Path | str]:
+def _expanded(given: Path | str) -> Sequence[Path | str]:
     if isinstance(given, str) and (is_remote(given) or given.startswith("/vsi")):
         return [given]
     path = Path(given)
     if path.is_dir():
-        return _usable(f"folder {path}", path.iterdir(), endings)
+        return _usable(f"folder {path}", path.iterdir())
     if path.suffix.lower() == ".txt":
-        return _listed(path, endings)
+        return _listed(path)
     if not path.exists() and re.search(r"[*?\[]", str(path)):
         anchor = Path(path.anchor)
-        return _usable(f"pattern {path}", anchor.glob(str(path.relative_to(anchor))), endings)
+        return _usable(f"pattern {path}", anchor.glob(str(path.relative_to(anchor))))
     return [path]
 
 
-def _usable(what: str, found: Iterable[Path], endings: Sequence[str]) -> list[Path]:
-    """Those of these endings; other rasters or polygon files are named, all else goes with them or is none of ours."""
-    known = [item for item in sorted(found) if item.suffix.lower() in IMAGE_ENDINGS + POLYGON_ENDINGS]
-    files = [item for item in known if item.suffix.lower() in endings]
-    kind = "raster" if endings == IMAGE_ENDINGS else "raster and no polygon file"
+def _usable(what: str, found: Iterable[Path]) -> list[Path]:
+    """Rasters and polygon files; all else goes with them or is none of ours."""
+    files = [item for item in sorted(found) if item.suffix.lower() in RASTER_ENDINGS + POLYGON_ENDINGS]
     if not files:
-        raise LabelError(f"{what} holds no {kind} ({len(known)} polygon files)" if known else f"{what} holds no {kind}")
-    if len(files) < len(known):
-        others = [item.name for item in known if item not in files]
-        _log.warning("%s: %d polygon files such as %s are no scenes, and left out", what, len(others), others[0])
+        raise LabelError(f"{what} holds no raster and no polygon file")
     return files
 
 
-def _listed(path: Path, endings: Sequence[str]) -> list[Path | str]:
+def _listed(path: Path) -> list[Path | str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -117,7 +121,7 @@ def _listed(path: Path, endings: Sequence[str]) -> list[Path | str]:
     files = [line if is_remote(line) else path.parent / line for line in named]
     if not files:
         raise LabelError(f"list {path} names no file; it has a path a line")
-    return [file for item in files for file in _expanded(item, endings)]
+    return [file for item in files for file in _expanded(item)]
 
 
 # --- times
@@ -175,11 +179,6 @@ class _Label:
     def placed(self) -> bool:
         """Whether it says where it lies; polygons without a CRS are in that of the image."""
         return self.scene is None or self.scene.crs is not None
-
-
-def _load_image(path: Path | str, bands: Sequence[int | str] | None, opening: Opening) -> Scene:
-    item = read_item(path)
-    return scene_of(item, bands, opening) if item else load_scene(path, bands, opening)
 
 
 def _load_label(given: Path | str, reading: Reading) -> _Label:
@@ -262,7 +261,7 @@ def pair_labels(
         SceneError: an image cannot be opened.
     """
     reading = Reading(classes, label_field, background, all_touched, class_map or {}, instances)
-    scenes = [_load_image(path, bands, opening) for path in images]
+    scenes = [open_scene(path, bands, opening) for path in images]
     files = [_load_label(path, reading) for path in labels]
     complaints: list[str] = []
     used: set[int] = set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from geounet.data.pairing import list_labels, list_rasters, pair_labels
+from geounet.data.pairing import list_images, list_labels, pair_labels
 from geounet.raster.opening import AS_IS, Opening
 
 if TYPE_CHECKING:
@@ -21,13 +21,15 @@ class Source:
     """Where images and labels are, and how to read them."""
 
     images: tuple[Path | str, ...]
-    """Files, folders, patterns, lists (.txt), URLs and STAC items."""
+    """Any sources, see :func:`geounet.sources.listing.list_scenes`."""
     labels: tuple[Path | str, ...]
-    """Likewise: rasters or polygon files."""
+    """Files, folders, patterns, lists (.txt), URLs and STAC items: rasters or polygon files."""
     bands: tuple[int | str, ...] | None = None
     """Bands to read, by numbers from 1 or by names."""
     opening: Opening = AS_IS
     """What the user says of the images."""
+    pattern: str | None = None
+    """Of the images' folders only the files whose names fit."""
     label_field: str | None = None
     """The polygons' field with the class."""
     background: int = 255
@@ -41,9 +43,10 @@ class Source:
 
     def pairs(self, classes: Sequence[LandClass]) -> tuple[Pair, ...]:
         """Images joined with their labels; see :func:`geounet.data.pairing.pair_labels`."""
+        labels = list_labels(self.labels)
         return pair_labels(
-            list_rasters(self.images),
-            list_labels(self.labels),
+            list_images(self.images, labels, self.pattern),
+            labels,
             bands=self.bands,
             opening=self.opening,
             classes=classes,

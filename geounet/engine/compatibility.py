@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geounet.engine.radiometry import with_numbers
@@ -13,11 +14,14 @@ from geounet.raster.placement import pixel_size, window_of_bounds
 from geounet.raster.remarks import Remark, remarks_on, tell
 from geounet.raster.samples import read_sample
 from geounet.raster.scene import Scene, load_scene
+from geounet.sources.scenes import described, open_scene
+from geounet.sources.stac import band_names, lacking, scene_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from geounet.grid import Window
     from geounet.models.model_file import ModelCard
 
 _log = logging.getLogger(__name__)
@@ -52,8 +56,9 @@ def scene_for_model(
     Raises:
         SceneError: it cannot be opened, or does not fit: number or names of bands, resolution, or values.
     """
-    scene = load_scene(path, opening=opening)
-    scene = load_scene(path, bands or _bands_for(scene, card), opening)
+    opening = _at_resolution_of(card, opening)
+    chosen = bands or _bands_for(path, card, opening)
+    scene = open_scene(path, chosen, opening, settled=radiometry != "auto")
     if len(scene.bands) != len(card.bands):
         raise SceneError(
             f"the model reads {len(card.bands)} bands ({_names(card)}) and --bands names {len(scene.bands)}; "
@@ -61,7 +66,7 @@ def scene_for_model(
         )
     _check_names(scene, card, force)
     _check_resolution(scene, card)
-    sample = read_sample(scene, None if bbox is None else window_of_bounds(scene, bbox))
+    sample = read_sample(scene, region_of(scene, bbox))
     say(remarks_on(scene, sample))
     return with_numbers(scene, card, radiometry, sample)
 
@@ -90,7 +95,47 @@ def _check_names(scene: Scene, card: ModelCard, force: bool) -> None:
     _log.warning("%s: bands are named otherwise than the model's: %s", scene.label, told)
 
 
-def _bands_for(scene: Scene, card: ModelCard) -> tuple[int, ...]:
+def region_of(scene: Scene, bbox: tuple[float, float, float, float] | None) -> Window:
+    """The pixels that are asked for: those that a box touches, and an area of interest lies within.
+
+    Raises:
+        SceneError: there are none.
+    """
+    region = scene.extent if scene.focus is None else scene.focus
+    if bbox is None:
+        return region
+    common = window_of_bounds(scene, bbox).intersection(region)
+    if not common.pixels:
+        raise SceneError(f"the box {bbox} does not meet the area of interest on {scene.label}")
+    return common
+
+
+def _at_resolution_of(card: ModelCard, opening: Opening) -> Opening:
+    if opening.resolution != "model":
+        return opening
+    if card.resolution is None:
+        raise SceneError("the model was trained without a resolution; say one in metres with --resolution")
+    return replace(opening, resolution=card.resolution)
+
+
+def _bands_for(path: str | Path, card: ModelCard, opening: Opening) -> tuple[int | str, ...]:
+    """Bands of a scene that has names for them in its metadata go by name alone."""
+    item, names = described(path), [band.name for band in card.bands]
+    if item is None:
+        return _bands_of_raster(load_scene(path, opening=opening), card)
+    missing = lacking(item, names)
+    if not missing:
+        _log.warning("%s: the model's bands are taken by their names: %s", item.label, ", ".join(names))
+        return tuple(names)
+    if len(item.assets) == 1:
+        return _bands_of_raster(scene_of(item, None, opening), card)
+    raise SceneError(
+        f"{item.label} has no band {', '.join(missing)}, which the model reads ({_names(card)}); it has "
+        f"{', '.join(band_names(item))}: say which with --bands"
+    )
+
+
+def _bands_of_raster(scene: Scene, card: ModelCard) -> tuple[int, ...]:
     by_name = dict(zip(scene.band_names, scene.bands, strict=True))
     if len(by_name) == len(scene.bands) and all(_telling(band.name) and band.name in by_name for band in card.bands):
         return tuple(by_name[band.name] for band in card.bands)

@@ -14,6 +14,7 @@ from geounet.engine.tuning import describe_agreement
 from geounet.models.model_file import fingerprint
 from geounet.raster.identity import identity_of
 from geounet.raster.opening import AS_IS, Opening
+from geounet.sources.scenes import source_identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,7 @@ def request_of(
     how = engine or Engine()
     choices = [how.window_size, how.halo, how.device, how.precision, how.runtime, how.tta]
     parts = [
-        identity_of(path),
+        source_identity(path, opening),
         fingerprint(model),
         bands,
         bbox,
@@ -75,6 +76,7 @@ def store_identity(work: Work) -> dict[str, Any]:
         "bands": plan.scene.bands,
         "numbers": [plan.scene.scales, plan.scene.offsets],
         "opening": [plan.scene.nodata, plan.scene.alpha, plan.scene.georeference],
+        "screens": [screen.key for screen in plan.scene.screens],
         "model": work.fingerprint,
         "window": [plan.grid.core_height, plan.grid.core_width, plan.grid.halo],
         "origin": [plan.grid.origin_row, plan.grid.origin_col],

@@ -9,7 +9,6 @@ import numpy as np
 
 from geounet.classes import NODATA, LandClass, default_class
 from geounet.data.labels import Pair, read_codes
-from geounet.data.polygon_files import is_polygons
 from geounet.errors import LabelError
 from geounet.grid import Grid, Window
 from geounet.metrics.boundaries import BoundaryScores, boundary_counts
@@ -17,6 +16,7 @@ from geounet.metrics.pixels import Evaluation, confusion
 from geounet.metrics.seams import SeamQuality, seam_counts
 from geounet.metrics.sides import Reading, known_codes, open_sides
 from geounet.raster.class_raster import load_class_raster
+from geounet.sources.polygon_files import is_polygons
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -14,11 +14,11 @@ import shapely
 from geounet.classes import NODATA
 from geounet.data.labels import Pair, in_crs_of, polygons_near
 from geounet.data.polygon_classes import codes_of, mapped
-from geounet.data.polygon_files import is_polygons, read_polygons
 from geounet.errors import LabelError
 from geounet.raster.class_raster import load_class_raster
 from geounet.raster.placement import bounds_of
 from geounet.raster.scene import Scene
+from geounet.sources.polygon_files import is_polygons, read_polygons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,6 +12,7 @@ from geounet.outputs import atomic
 from geounet.raster.opening import AS_IS, Opening
 from geounet.raster.placement import pixel_size
 from geounet.raster.scene import Scene, load_scene, read_overview
+from geounet.sources.scenes import view_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +84,7 @@ def preview(
     Large rasters are read decimated, and the legend's shares are then those of the pixels that were read.
 
     Args:
-        scene_path: any raster; in true colour where its bands' names tell which they are.
+        scene_path: any scene; in true colour where its bands' names tell which they are.
         class_raster_path: its class map, on the scene's grid or another.
         out_png: where to write.
         classes: names and colours; values that have none are drawn in grey as `other`.
@@ -95,8 +96,8 @@ def preview(
         SceneError: a raster cannot be read.
         OutputError: the PNG cannot be written.
     """
-    scene, class_map = load_scene(scene_path, opening=opening), load_scene(class_raster_path, (1,))
-    scene = load_scene(scene_path, [scene.bands[index] for index in color_bands(scene.band_names)], opening)
+    scene, class_map = view_of(scene_path, opening), load_scene(class_raster_path, (1,))
+    scene = scene.only(color_bands(scene.band_names))
     values, valid = read_overview(scene, *_few_pixels(scene))
     codes, labelled = read_overview(class_map, *_few_pixels(class_map))
     panels = (

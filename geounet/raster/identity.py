@@ -14,7 +14,7 @@ import numpy as np
 
 from geounet.errors import SceneError, UnreachableError
 from geounet.grid import Window
-from geounet.raster.remote import ask, is_remote, over_network, public_name
+from geounet.raster.remote import ask, is_remote, over_network, public_name, public_text
 from geounet.raster.scene import load_scene, opened, read_stored
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def identity_of(path: str | Path) -> list[Any]:
     name = str(path)
     files = _files(name)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return [_absolute(name), *pool.map(_file, sorted(files))]
+        return [_absolute(name), *pool.map(file_identity, sorted(files))]
 
 
 def request_hash(verb: str, inputs: Iterable[str | Path], *choices: Any) -> str:
@@ -65,7 +65,7 @@ def _identity(name: str | Path) -> list[Any]:
     try:
         return identity_of(name)
     except SceneError:
-        return _file(str(name)) if Path(name).exists() else [str(name)]
+        return file_identity(str(name)) if Path(name).exists() else [str(name)]
 
 
 def _absolute(name: str) -> str:
@@ -96,12 +96,13 @@ def _beside(name: str) -> Iterator[str]:
     return (name + ending for ending in (".msk", ".ovr", ".aux.xml") if Path(name + ending).is_file())
 
 
-def _file(name: str) -> list[Any]:
+def file_identity(name: str) -> list[Any]:
+    """Of one file alone, local or remote, as :func:`identity_of` has it; of what is no file, its name."""
     if is_remote(name):
         return _remote_file(name)
     place = _on_disk(name)
     if place is None:
-        return [name]
+        return [public_text(name)]
     status = place.stat()
     return [str(place.absolute()), status.st_size, status.st_mtime_ns]
 

@@ -28,6 +28,14 @@ class Opening:
     """Whether a band tagged alpha is read as data, and is no mask."""
     georeference: str | None = None
     """One of :data:`GEOREFERENCE`: the raster is warped to the grid that GDAL proposes; None leaves it in pixels."""
+    masks: tuple[str, ...] = ()
+    """What hides pixels, see :func:`geounet.sources.masks.screen_of`."""
+    mask_dilate: int = 0
+    """Pixels around what masks hide that are hidden too."""
+    aoi: str | None = None
+    """A polygon file: what lies outside its polygons is hidden."""
+    resolution: float | str | None = None
+    """Metres of a pixel that the scene is brought to, or `model` for the model's; None leaves it as it is."""
 
     def __post_init__(self) -> None:
         if self.georeference not in (None, *GEOREFERENCE):

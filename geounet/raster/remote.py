@@ -196,7 +196,12 @@ def _ask_http(url: str) -> Answer:
 
 
 def fetch_text(url: str) -> str:
-    """A small text from a server.
+    """A small text from a server; see :func:`fetch_bytes`."""
+    return fetch_bytes(url).decode("utf-8", errors="replace")
+
+
+def fetch_bytes(url: str) -> bytes:
+    """A small file from a server.
 
     Raises:
         UnreachableError: it does not answer, or refuses.
@@ -207,7 +212,7 @@ def fetch_text(url: str) -> str:
         with _session() as session, session.get(url_of(url) or url, timeout=_TIMEOUTS) as response:
             trouble = _trouble(response.status_code) if response.status_code >= 400 else None  # noqa: PLR2004
             if trouble is None:
-                return str(response.text)
+                return bytes(response.content)
     except requests.RequestException as error:
         trouble = f"does not answer ({_reason(error)}); check the address and the network"
     raise UnreachableError(f"{public_name(url)} {trouble}")

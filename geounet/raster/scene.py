@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import rasterio
@@ -37,6 +37,20 @@ if TYPE_CHECKING:
 
     Values = NDArray[Any]
     Mask = NDArray[np.bool_]
+
+
+class Screen(Protocol):
+    """What hides pixels of a scene; see :mod:`geounet.raster.screens`."""
+
+    @property
+    def key(self) -> list[Any]:
+        """What tells it from others, as JSON."""
+
+    def hidden(self, like: Scene, window: Window) -> Mask:
+        """Whether each pixel of a window within the scene is hidden: `(height, width)`."""
+
+    def hidden_overview(self, like: Scene, shape: tuple[int, int]) -> Mask:
+        """Whether each pixel of the whole scene in few pixels is hidden."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +91,10 @@ class Scene:
     """What could place it and is not used, in words; empty where there is nothing."""
     mixed: bool = False
     """Whether `bands` are of several data types in the file; `dtype` is one that holds them all."""
+    screens: tuple[Screen, ...] = ()
+    """What hides pixels that hold values: they are not valid."""
+    focus: Window | None = None
+    """The pixels that an area of interest lies within; None for all."""
     remote: bool = False
     """Whether all pixels come over the network: by a URL, or as a VRT of nothing but remote rasters."""
 
@@ -88,11 +106,13 @@ class Scene:
     @property
     def singles(self) -> tuple[Scene, ...]:
         """A scene of each of `bands` alone, whose mask then knows nothing of the others' values."""
-        parts = zip(self.bands, self.band_names, self.nodata, self.scales, self.offsets, strict=True)
-        return tuple(
-            replace(self, bands=(band,), band_names=(name,), nodata=(nodata,), scales=(scale,), offsets=(offset,))
-            for band, name, nodata, scale, offset in parts
-        )
+        return tuple(self.only([index]) for index in range(len(self.bands)))
+
+    def only(self, chosen: Sequence[int]) -> Scene:
+        """A scene of some of `bands`, by their places there, from 0."""
+        names = ("bands", "band_names", "nodata", "scales", "offsets")
+        parts: dict[str, Any] = {name: tuple(getattr(self, name)[index] for index in chosen) for name in names}
+        return replace(self, **parts)
 
     @property
     def georeferenced(self) -> bool:
@@ -249,7 +269,7 @@ def _open(path: str) -> Iterator[Any]:
         local = "://" not in path and not path.startswith("/vsi")
         if local and not Path(path).exists():
             raise SceneError(f"{path} does not exist") from error
-        raise SceneError(f"{public_name(path)} is not a raster that GDAL can open: {_reason(path, error)}") from error
+        raise SceneError(f"{public_name(path)} is not a raster that GDAL can open: {_one_line(error)}") from error
     # Closed by hand: rasterio's own context manager ties a dataset to the thread that opened it.
     with closing(dataset):
         if not dataset.count:
@@ -262,14 +282,6 @@ def _open(path: str) -> Iterator[Any]:
 def _dataset(path: str) -> Any:
     with pixel_coordinates_allowed():
         return rasterio.open(path)
-
-
-def _reason(path: str, error: BaseException) -> str:
-    """Why GDAL opens no raster there; of what may be a STAC item, how it becomes one."""
-    if path.partition("?")[0].lower().endswith(".json"):
-        name = public_name(path)
-        return f"of a STAC item make a scene first: geounet stack {name} --bands red,green,... -o scene.vrt"
-    return _one_line(error)
 
 
 def _one_line(error: BaseException) -> str:
@@ -386,7 +398,15 @@ def _read_masked(
         valid &= dataset.read(scene.alpha, **where, **shapes[1]) > 0
     if scene.has_mask:
         valid &= dataset.read_masks(scene.bands[0], **where, **shapes[1]) > 0
+    for screen in scene.screens:
+        valid &= ~(screen.hidden_overview(scene, out_shape) if out_shape else screen.hidden(scene, _area(where)))
     return stored, valid
+
+
+def _area(where: dict[str, Any]) -> Window:
+    """The window in what GDAL is asked for."""
+    area = where["window"]
+    return Window(area.row_off, area.col_off, area.height, area.width)
 
 
 def _read_mixed(dataset: Any, scene: Scene, **how: Any) -> Values:

@@ -14,7 +14,8 @@ from geounet.raster.opening import AS_IS, Opening
 from geounet.raster.placement import bounds_of, crs_code, crs_name, pixel_size
 from geounet.raster.remarks import remarks_on
 from geounet.raster.samples import read_sample
-from geounet.raster.scene import load_scene, read_overview
+from geounet.raster.scene import read_overview
+from geounet.sources.scenes import described, frame_of, scene_id, scene_time
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,11 +43,14 @@ def info(
         SceneError: the scene cannot be opened.
         ModelError: the model file cannot be read.
     """
-    scene = load_scene(path, opening=opening)
+    item = described(path)
+    scene = frame_of(path, opening=opening)
     size = pixel_size(scene)
     values, valid = read_overview(scene, _SAMPLE, _SAMPLE)
     description: dict[str, Any] = {
         "path": scene.label,
+        "id": scene_id(path, item),
+        "datetime": scene_time(path, scene, item) or None,
         "height": scene.height,
         "width": scene.width,
         "bands": scene.count,

@@ -13,7 +13,7 @@ import torch
 
 from geounet.classes import NODATA
 from geounet.engine.cluster import connect, map_unordered, threads_per_worker, usable_cores
-from geounet.engine.compatibility import scene_for_model
+from geounet.engine.compatibility import region_of, scene_for_model
 from geounet.engine.devices import pick_device
 from geounet.engine.inference import PROBABILITIES, Job, run_block
 from geounet.engine.plan import Engine, Plan, plan_prediction
@@ -28,7 +28,7 @@ from geounet.outputs import check_ending, claimed, workspace_of
 from geounet.raster.cog import ENDINGS, RasterProfile, write_cog
 from geounet.raster.identity import identity_of
 from geounet.raster.opening import AS_IS, Opening
-from geounet.raster.placement import transform_of, window_of_bounds
+from geounet.raster.placement import transform_of
 from geounet.raster.scene import small_cache
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _plan(
     engine: Engine,
     bbox: tuple[float, float, float, float] | None,
 ) -> Plan:
-    region = scene.extent if bbox is None else window_of_bounds(scene, bbox)
+    region = region_of(scene, bbox)
     tuning = tune(
         scene,
         card,

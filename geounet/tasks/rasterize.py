@@ -12,7 +12,6 @@ import numpy as np
 from geounet.classes import NODATA, LandClass, default_class
 from geounet.data.labels import Pair, in_crs_of, polygons_on, read_codes, tell_unseen
 from geounet.data.polygon_classes import class_field, code_of, mapped, tell_shapes, tell_strange_names
-from geounet.data.polygon_files import read_polygons
 from geounet.errors import LabelError
 from geounet.grid import Grid
 from geounet.outputs import check_ending, claimed
@@ -20,6 +19,7 @@ from geounet.raster.cog import ENDINGS, RasterProfile, classes_of, write_cog
 from geounet.raster.identity import request_hash
 from geounet.raster.placement import bounds_of
 from geounet.raster.scene import load_scene
+from geounet.sources.polygon_files import read_polygons
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

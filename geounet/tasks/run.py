@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geounet.data.polygon_files import read_polygons
 from geounet.errors import OutputError
 from geounet.formats.vector_io import check_place
 from geounet.models.model_file import fingerprint, read_card
@@ -18,7 +17,8 @@ from geounet.raster.cog import tags_of
 from geounet.raster.identity import request_hash
 from geounet.raster.opening import AS_IS, Opening
 from geounet.raster.remote import public_name
-from geounet.raster.scene import load_scene
+from geounet.sources.polygon_files import read_polygons
+from geounet.sources.scenes import frame_of, source_identity
 from geounet.tasks.clean import clean
 from geounet.tasks.predict import predict, request_of
 from geounet.tasks.vectorize import vectorize
@@ -105,7 +105,7 @@ def run(
     """
     record, classes, share = folder / "product.json", folder / "classes.tif", folder / "confidence.tif"
     polygons, picture = folder / f"polygons.{vector_format}", folder / "preview.png"
-    crs = load_scene(scene, opening=opening).crs
+    crs = frame_of(scene, bands, opening).crs
     check_place(polygons, None if crs is None else crs.to_wkt())
     choices = [
         bands,
@@ -120,7 +120,8 @@ def run(
         steps,
         engine,
     ]
-    with claimed([record], request_hash("run", [scene, model], *choices), overwrite) as claim:
+    request = request_hash("run", [model], source_identity(scene, opening), *choices)
+    with claimed([record], request, overwrite) as claim:
         predicted = folder / "predicted.tif" if steps else classes
         request = request_of(
             scene, model, bands=bands, bbox=bbox, opening=opening, radiometry=radiometry, engine=engine

@@ -16,7 +16,7 @@ from geounet.classes import NODATA
 from geounet.data.chip_catalog import ChipRecord, read_record, span_of_scene, write_catalog, write_index, write_item
 from geounet.data.chip_plan import ChipRow, Split, areas_of, plan_rows
 from geounet.data.labels import Pair, read_codes
-from geounet.data.pairing import list_labels, list_rasters, pair_labels
+from geounet.data.pairing import list_images, list_labels, pair_labels
 from geounet.engine.cluster import connect, map_unordered
 from geounet.errors import OutputError
 from geounet.outputs import atomic, claimed, sweep
@@ -24,7 +24,8 @@ from geounet.raster.identity import request_hash
 from geounet.raster.opening import AS_IS, Opening
 from geounet.raster.placement import transform_of
 from geounet.raster.remarks import tell_remarks
-from geounet.raster.scene import Scene, load_scene, opened, pixel_coordinates_allowed, read_stored
+from geounet.raster.scene import Scene, opened, pixel_coordinates_allowed, read_stored
+from geounet.sources.scenes import open_scene, source_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -150,9 +151,10 @@ def _created(path: Path, scene: Scene, window: Window, array: NDArray[Any], **ho
 
 
 def tile(
-    scenes: Sequence[Path],
+    scenes: Sequence[str | Path],
     folder: Path,
     *,
+    pattern: str | None = None,
     labels: Sequence[Path] = (),
     bands: Sequence[int] | None = None,
     opening: Opening = AS_IS,
@@ -172,8 +174,9 @@ def tile(
     The index `index.parquet` is written last; where it is missing the same call goes on with what is there.
 
     Args:
-        scenes: files and folders.
+        scenes: any sources, see :func:`geounet.sources.listing.list_scenes`.
         folder: where chips go.
+        pattern: of folders of scenes only the files whose names fit.
         labels: label files and folders; see :func:`geounet.data.pairing.pair_labels`.
         bands: bands to cut, from 1.
         opening: what the user says of the scenes.
@@ -191,7 +194,8 @@ def tile(
     Raises:
         GeounetError: scenes or labels that cannot be used, or a folder that cannot be written.
     """
-    files, sources = list_rasters(scenes), list_labels(labels) if labels else ()
+    sources = list_labels(labels) if labels else ()
+    files = list_images(scenes, sources, pattern)
     items: Sequence[Scene | Pair] = (
         pair_labels(
             files,
@@ -203,7 +207,7 @@ def tile(
             class_map=class_map,
         )
         if labels
-        else [load_scene(path, bands, opening) for path in files]
+        else [open_scene(path, bands, opening) for path in files]
     )
     tell_remarks(item.image if isinstance(item, Pair) else item for item in items)
     how = split or Split()
@@ -218,7 +222,7 @@ def tile(
         asdict(how),
     ]
     rows = plan_rows(areas_of(items, how, size), size, overlap)
-    request = request_hash("tile", [*files, *sources], *choices)
+    request = request_hash("tile", sources, [source_identity(file, opening) for file in files], *choices)
     with claimed([folder / INDEX], request, overwrite) as claim:
         _begin(folder, request, [*files, *sources], claim.may_replace)
         records = _cut(folder, rows, classes, scheduler, workers, progress)

@@ -19,8 +19,8 @@ from common import Row, arguments, interleaved, report, run_command
 from scipy import ndimage
 
 from geounet.components.cleaning import Cleaning, clean_tiles
-from geounet.data.burning import burn, outlines
 from geounet.grid import Grid, Window
+from geounet.raster.burning import burn, outlines
 
 PATCH = 2048
 SIZE = 20

@@ -9,8 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from shapely.geometry import GeometryCollection, LineString, MultiPolygon, Point, Polygon, box
 
-from geounet.data.burning import _col_at, burn, outlines
 from geounet.grid import Window
+from geounet.raster.burning import _col_at, burn, outlines
 
 HEIGHT, WIDTH = 23, 31
 WHOLE = Window(0, 0, HEIGHT, WIDTH)

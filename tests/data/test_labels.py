@@ -19,7 +19,7 @@ from shapely.geometry import Point, Polygon, box
 from geounet.classes import LandClass
 from geounet.data.instances import instance_codes
 from geounet.data.labels import read_codes
-from geounet.data.pairing import list_labels, list_rasters, pair_labels
+from geounet.data.pairing import list_labels, pair_labels
 from geounet.errors import LabelError
 from geounet.grid import Window
 
@@ -125,7 +125,7 @@ def test_folders_give_their_files_in_order_of_names(tmp_path):
 def test_a_folder_without_labels_or_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(LabelError, match=tmp_path.name):
-        list_rasters([tmp_path])
+        list_labels([tmp_path])
 
 
 # --- rasters -----------------------------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ import pytest
 from affine import Affine
 from shapely import LineString, MultiPolygon, Point, Polygon, box
 
-from geounet.data.burning import outlines
-from geounet.data.pairing import list_labels, list_rasters, pair_labels
+from geounet.data.pairing import list_labels, pair_labels
 from geounet.data.polygon_classes import class_field
-from geounet.errors import LabelError
+from geounet.errors import SceneError
+from geounet.raster.burning import outlines
+from geounet.sources.listing import list_scenes
 from geounet.tasks.rasterize import rasterize
 from geounet.tasks.tile import tile
 from geounet.tasks.vectorize import vectorize
@@ -86,12 +87,12 @@ def test_a_field_that_is_guessed_among_several_is_named(caplog):
 
 
 def test_a_folder_of_scenes_may_hold_polygons_which_are_named(files, caplog):
-    assert [path.name for path in list_rasters([files])] == ["scene.tif"]
+    assert list_scenes([files]) == (str(files / "scene.tif"),)
     assert [path.name for path in list_labels([files])] == ["scene.parquet", "scene.tif"]
-    assert sum("1 polygon files such as scene.parquet are no scenes" in line for line in said(caplog)) == 1
+    assert sum("1 polygon or JSON files such as scene.parquet are no scenes" in line for line in said(caplog)) == 1
     (files / "scene.tif").unlink()
-    with pytest.raises(LabelError, match=r"holds no raster \(1 polygon files\)"):
-        list_rasters([files])
+    with pytest.raises(SceneError, match=r"holds no raster and no delivery \(1 polygon files\)"):
+        list_scenes([files])
 
 
 def test_chips_and_polygons_that_are_left_out_are_counted(tmp_path, write_scene, caplog):

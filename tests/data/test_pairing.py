@@ -13,7 +13,7 @@ from shapely.geometry import box
 
 from geounet.classes import LandClass
 from geounet.data.labels import Pair, read_codes
-from geounet.data.pairing import list_rasters, pair_labels, span_of
+from geounet.data.pairing import list_labels, pair_labels, span_of
 from geounet.errors import LabelError
 from geounet.grid import Window
 from geounet.raster.placement import bounds_of
@@ -215,9 +215,9 @@ def test_patterns_and_lists_stand_for_files(tmp_path, raster):
     (tmp_path / "deep").mkdir()
     raster("deep/a_3.tif")
     (tmp_path / "list.txt").write_text("# mine\n\ndeep/a_3.tif\na_?.tif\n")
-    names = [path.name for path in list_rasters([tmp_path / "list.txt", tmp_path / "b*.tif"])]
+    names = [path.name for path in list_labels([tmp_path / "list.txt", tmp_path / "b*.tif"])]
     assert names == ["a_3.tif", "a_1.tif", "a_2.tif", "b_1.tif"]
-    assert [path.name for path in list_rasters([str(tmp_path / "**" / "a_*.tif")])] == ["a_1.tif", "a_2.tif", "a_3.tif"]
+    assert [path.name for path in list_labels([str(tmp_path / "**" / "a_*.tif")])] == ["a_1.tif", "a_2.tif", "a_3.tif"]
 
 
 @pytest.mark.parametrize(("name", "text"), [("empty.txt", "# none\n"), ("no*.tif", None), ("absent.txt", None)])
@@ -225,7 +225,7 @@ def test_patterns_and_lists_of_nothing_are_refused_by_name(tmp_path, name, text)
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(LabelError, match=name.replace("*", r"\*")):
-        list_rasters([tmp_path / name])
+        list_labels([tmp_path / name])
 
 
 # --- palettes ----------------------------------------------------------------------------------------------------

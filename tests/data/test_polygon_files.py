@@ -8,8 +8,8 @@ import pyogrio
 import pytest
 from shapely.geometry import LineString, Point, box
 
-from geounet.data.polygon_files import is_polygons, read_polygons, split_layer, with_layer
 from geounet.errors import LabelError
+from geounet.sources.polygon_files import is_polygons, read_polygons, split_layer, with_layer
 
 AREAS = gpd.GeoDataFrame({"class": [3, 7]}, geometry=[box(0, 0, 3, 2), box(3, 0, 5, 2)], crs=32633)
 LINES = gpd.GeoDataFrame({"class": [1]}, geometry=[LineString([(0, 0), (9, 4)])], crs=32633)

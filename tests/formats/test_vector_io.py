@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from pyproj import CRS
 
 from geounet.classes import LandClass
-from geounet.data.polygon_files import read_polygons as read_vectors
 from geounet.errors import LabelError, OutputError
 from geounet.formats import gdal, geoparquet
 from geounet.formats.batches import encode
 from geounet.formats.vector_io import check_format, open_writer, write_vectors
+from geounet.sources.polygon_files import read_polygons as read_vectors
 
 ENDINGS = [".gpkg", ".parquet", ".geoparquet", ".geojson", ".json", ".fgb", ".shp"]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 
 import click
 import geopandas as gpd
@@ -18,9 +19,8 @@ import torch
 from click.testing import CliRunner
 from geopandas.testing import assert_geodataframe_equal
 from geounet_pipelines.main import cli
-from rasterio.control import GroundControlPoint
+from placed import corner_points, plane_rpcs, write_placed
 from rasterio.enums import ColorInterp
-from rasterio.rpc import RPC
 from untrained import CLASSES, make_model, network_of
 
 from geounet.grid import Window
@@ -81,6 +81,7 @@ def test_outlines_are_simplified_in_many_batches_as_in_one(tmp_path, write_scene
 # --- each option of each command
 
 TRAIN = "train s.tif --labels c.tif -o m2.safetensors --epochs 1 --patches 6 --batch-size 2 --patch-size 16 --depth 1"
+SCREENED = "--mask cl.tif --mask B08:5,6 --mask B02:bits:7 --mask-dilate 1 --aoi aoi.gpkg"
 RUN = "run s.tif s2.tif -m m.safetensors -o out"
 CASES = {
     "info": [
@@ -89,10 +90,12 @@ CASES = {
         "info gcp.tif --georeference gcp",
         "info rpc.tif --georeference rpc",
         "info rgba.tif -m m.safetensors --alpha-is-data --radiometry as-is",
+        f"info s20.tif -m m.safetensors {SCREENED} --resolution model",
     ],
     "stack": [
         "stack s.tif s2.tif -o o.vrt --bands 1,3 --like c.tif --resampling bilinear",
         "stack s.tif k.tif -o o.vrt --overwrite",
+        "stack pile -o o.vrt --pattern 's*.tif'",
     ],
     "tile": [
         "tile s.tif s2.tif -o chips --tile-size 32 --overlap 5 --nodata 3 --workers 2",
@@ -102,6 +105,7 @@ CASES = {
         ),
         "tile gcp.tif -o chips --georeference gcp --tile-size 40 --scheduler local",
         "tile rgba.tif -o chips --alpha-is-data --tile-size 40",
+        f"tile pile -o chips --pattern 's*.tif' --tile-size 20 {SCREENED} --resolution 7",
     ],
     "train": [
         TRAIN,
@@ -121,6 +125,7 @@ CASES = {
         f"{TRAIN} --minutes 0.02 --nodata 3".replace(" --epochs 1", ""),
         f"{TRAIN.replace('s.tif', 'gcp.tif').replace('c.tif', 'world.gpkg')} --georeference gcp",
         f"{TRAIN.replace('s.tif', 'rgba.tif')} --alpha-is-data",
+        f"{TRAIN.replace('s.tif', 'pile')} --pattern 's.*' {SCREENED} --resolution 14",
     ],
     "predict": [
         "predict s.tif -m m.safetensors -o o.tif --confidence o2.tif --probabilities o3.tif",
@@ -132,6 +137,8 @@ CASES = {
         "predict s.tif -m m.safetensors -o o.tif --window-size 64 --halo 16 --device cpu --precision fp32",
         "predict s.tif -m m.safetensors -o o.tif --runtime torch --tta --overwrite",
         "predict s.tif -m m.safetensors -o o.tif --scheduler local --workers 2",
+        f"predict s.tif -m m.safetensors -o o.tif --confidence o2.tif {SCREENED}",
+        f"predict s20.tif -m m.safetensors -o o.tif {SCREENED} --resolution model",
     ],
     "clean": [
         "clean c.tif -o o.tif --majority 1",
@@ -175,6 +182,7 @@ CASES = {
         f"{RUN} --runtime torch --precision fp32 --tta --scheduler local",
         f"{RUN.replace('s.tif s2.tif', 'gcp.tif')} --georeference gcp",
         f"{RUN.replace('s.tif s2.tif', 'rgba.tif')} --alpha-is-data --radiometry as-is",
+        f"{RUN.replace('s.tif s2.tif', 'pile')} --pattern 's*.tif' {SCREENED} --resolution 11",
     ],
     "models show": ["models show m.safetensors --json"],
     "models verify": ["models verify m.safetensors"],
@@ -243,6 +251,15 @@ def ground(tmp_path_factory, write_scene, classes):
     colors = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
     write_scene(folder / "rgba.tif", values, colorinterp=colors, photometric="RGB")
     placed_scenes(folder, values)
+    write_scene(
+        folder / "s20.tif", values[:, ::2, :94:2], descriptions=names, transform=NORTH_UP * NORTH_UP.scale(2), **PLAIN
+    )
+    write_scene(folder / "cl.tif", (random.random((values.shape[1], values.shape[2])) < 0.01).astype(np.uint8))
+    area = shapely.Polygon([(480_010, 5_429_995), (480_900, 5_429_800), (480_500, 5_429_460), (480_120, 5_429_500)])
+    gpd.GeoDataFrame(geometry=[area], crs="EPSG:32633").to_crs(4326).to_file(folder / "aoi.gpkg")
+    (folder / "pile").mkdir()
+    for name in ("s.tif", "s2.tif", "k.tif"):
+        shutil.copy(folder / name, folder / "pile" / name)
     make_model(folder / "m.safetensors", 4, names=names, depth=1)
     (folder / "c.csv").write_text("value,name,color\n" + "".join(f"{c.value},{c.name},{c.color}\n" for c in CLASSES))
     (folder / "map.csv").write_text("from,to\n" + "".join(f"{c.name},{c.value}\n" for c in CLASSES))
@@ -258,19 +275,10 @@ def ground(tmp_path_factory, write_scene, classes):
 def placed_scenes(folder, values):
     """The scene by control points and by coefficients."""
     _, height, width = values.shape
-    profile = {"driver": "GTiff", "width": width, "height": height, "count": 4, "dtype": "uint8"} | PLAIN
-    corners = [(row, col) for row in (0, height) for col in (0, width)]
-    points = [GroundControlPoint(r, c, 480_000 + 10 * c + r, 5_430_000 - 10 * r, 0) for r, c in corners]
-    line, column = [0.0, 0.0, -1.0] + [0.0] * 17, [0.0, 1.0] + [0.0] * 18
-    one = [1.0] + [0.0] * 19
-    rpcs = RPC(
-        err_bias=None, err_rand=None, height_off=0, height_scale=1000, lat_off=49, lat_scale=0.004, long_off=15,
-        long_scale=0.006, line_off=height / 2, line_scale=height / 2, samp_off=width / 2, samp_scale=width / 2,
-        line_den_coeff=one, line_num_coeff=line, samp_den_coeff=one, samp_num_coeff=column,
-    )  # fmt: skip
-    for name, how in (("gcp", {"gcps": points, "crs": "EPSG:32633"}), ("rpc", {"rpcs": rpcs})):
-        with rasterio.open(folder / f"{name}.tif", "w", **profile, **how) as file:
-            file.write(values)
+    points = corner_points(height, width, lambda row, col: (480_000 + 10 * col + row, 5_430_000 - 10 * row))
+    write_placed(folder / "gcp.tif", values, gcps=points, crs="EPSG:32633", **PLAIN)
+    rpcs = plane_rpcs(height, width, latitude=49, longitude=15, half=(0.004, 0.006))
+    write_placed(folder / "rpc.tif", values, rpcs=rpcs, **PLAIN)
 
 
 def frame_files(folder):

@@ -106,15 +106,6 @@ def test_info_names_the_crs_and_what_is_odd(place, write_scene):
     assert "valid       70.0% (by nodata -9999)" in run("info", path, "--nodata", "-9999")
 
 
-def test_a_stac_item_is_answered_with_how_it_becomes_a_scene(place):
-    item = place / "item.json"
-    item.write_text(json.dumps({"type": "Feature", "stac_version": "1.0.0", "properties": {}, "assets": {}}))
-    for command in (["info", item], ["predict", item, "-m", place / "m.safetensors", "-o", place / "o.tif"]):
-        code, _, said = alone(*command)
-        assert code == 1
-        assert f"geounet stack {item} --bands red,green,... -o scene.vrt" in said
-
-
 def test_libraries_warnings_are_heard_only_where_they_are_asked_for(place):
     """Rasterio warns of a raster without a place, pyogrio of a file with two layers; neither reaches the user."""
     code = (

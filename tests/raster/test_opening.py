@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from rasterio.control import GroundControlPoint
-from rasterio.rpc import RPC
+from placed import corner_points, plane_rpcs, write_placed
 
 from geounet.errors import SceneError
 from geounet.grid import Grid
@@ -30,30 +29,15 @@ def values(bands=2):
 @pytest.fixture
 def by_points(tmp_path):
     """A turned scene that lies by four ground control points."""
-    corners = [(row, col) for row in (0, HEIGHT) for col in (0, WIDTH)]
-    points = [GroundControlPoint(r, c, 15 + c * 1e-4 + r * 1e-5, 46 - r * 1e-4, 0) for r, c in corners]
-    path = tmp_path / "gcps.tif"
-    profile = {"driver": "GTiff", "width": WIDTH, "height": HEIGHT, "count": 2, "dtype": "uint16"}
-    with rasterio.open(path, "w", **profile, gcps=points, crs="EPSG:4326") as file:
-        file.write(values())
-    return path
+    points = corner_points(HEIGHT, WIDTH, lambda row, col: (15 + col * 1e-4 + row * 1e-5, 46 - row * 1e-4))
+    return write_placed(tmp_path / "gcps.tif", values(), gcps=points, crs="EPSG:4326")
 
 
 @pytest.fixture
 def by_coefficients(tmp_path):
     """A scene that lies by RPCs of a plane: columns to the east, rows to the south."""
-    line, column = [0.0, 0.0, -1.0] + [0.0] * 17, [0.0, 1.0] + [0.0] * 18
-    one = [1.0] + [0.0] * 19
-    rpcs = RPC(
-        err_bias=None, err_rand=None, height_off=0, height_scale=1000, lat_off=46, lat_scale=0.01, long_off=15,
-        long_scale=0.01, line_off=HEIGHT / 2, line_scale=HEIGHT / 2, samp_off=WIDTH / 2, samp_scale=WIDTH / 2,
-        line_den_coeff=one, line_num_coeff=line, samp_den_coeff=one, samp_num_coeff=column,
-    )  # fmt: skip
-    path = tmp_path / "rpc.tif"
-    profile = {"driver": "GTiff", "width": WIDTH, "height": HEIGHT, "count": 2, "dtype": "uint16"}
-    with rasterio.open(path, "w", **profile, rpcs=rpcs) as file:
-        file.write(values())
-    return path
+    rpcs = plane_rpcs(HEIGHT, WIDTH, latitude=46, longitude=15, half=(0.01, 0.01))
+    return write_placed(tmp_path / "rpc.tif", values(), rpcs=rpcs)
 
 
 def source_pixels(kind, scene):

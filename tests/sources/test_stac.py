@@ -77,7 +77,7 @@ def test_bands_within_one_file(tmp_path, write_scene):
 
 
 def test_what_it_lacks_is_named(item):
-    with pytest.raises(SceneError, match=r"scene\.json has no band 'pan'; it has B04, red, B08, nir, B11, swir16, b04"):
+    with pytest.raises(SceneError, match=r"scene\.json has no band pan; it has B04, red, B08, nir, B11, swir16, b04"):
         scene_of(read_item(item[0]), ["pan"])
     with pytest.raises(SceneError, match=r"scene\.json has 3 assets with the role 'data'; name bands with --bands"):
         scene_of(read_item(item[0]))
