@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from geounet.tasks.evaluate import evaluate
     from geounet.tasks.info import info
     from geounet.tasks.predict import predict
+    from geounet.tasks.product import product
     from geounet.tasks.rasterize import rasterize
     from geounet.tasks.run import run
     from geounet.tasks.stack import stack
+    from geounet.tasks.status import status
     from geounet.tasks.tile import tile
     from geounet.tasks.train import train
     from geounet.tasks.vectorize import vectorize
@@ -32,9 +34,11 @@ __all__ = [
     "open_product",
     "open_scene",
     "predict",
+    "product",
     "rasterize",
     "run",
     "stack",
+    "status",
     "tile",
     "train",
     "vectorize",

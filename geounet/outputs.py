@@ -162,6 +162,18 @@ def is_unfinished(path: Path, request: str | None = None) -> bool:
     return bool(found) and request in (None, found["request"])
 
 
+def holder_of(path: Path) -> dict[str, Any]:
+    """Host, process and start of the living process that has claimed an output; empty where none has."""
+    folder = _folder_of(path)
+    found = _read(folder)
+    if not found:
+        return {}
+    with suppress(OSError), (folder / _MANIFEST).open("ab+") as file:
+        if _lock(file):
+            return {}
+    return {name: found[name] for name in ("host", "process", "since")}
+
+
 def tidy(path: Path) -> None:
     """Remove what a dead process has left of an output that is not going to be written; what is finished stays."""
     if _folder_of(path).exists():

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import options
-from .run import describe
 
 if TYPE_CHECKING:
     from geounet.metrics.evaluation import Evaluation
+    from geounet.products.record import Product
 
 SCENE = "val/images/scene_spring.tif"
 LABELS = "val/labels/scene_spring.tif"
@@ -33,18 +33,24 @@ def command(out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
     """Predict, vectorise, picture and evaluate the sample scene with the sample model, and say where to look."""
     from geounet.metrics.evaluation import evaluate
     from geounet.raster.cog import classes_of
-    from geounet.tasks.run import run
+    from geounet.tasks.product import product as make
 
     with as_file(files("geounet_sample_tiles")) as samples:
-        product = run(samples / SCENE, samples / "model.safetensors", out, **given)
+        product = make(samples / SCENE, samples / "model.safetensors", out, **given)
         scores = evaluate(product.classes, samples / LABELS, classes=classes_of(product.classes))
     if quiet:
         return
-    click.echo(describe(product), err=True)
+    click.echo(_described(product), err=True)
     click.echo(_scores(scores), err=True)
     rows = {"raster": product.classes, "confidence": product.confidence, "polygons": product.polygons}
     for name, path in {**rows, "picture": product.preview}.items():
         click.echo(f"{name:<11} {path}")
+
+
+def _described(product: Product) -> str:
+    """One line: what was made and where it is."""
+    area = "" if product.area_ha != product.area_ha else f", {product.area_ha:.1f} ha"
+    return f"{product.folder}: {product.polygon_count} polygons, {product.pixels} pixels{area}"
 
 
 def _scores(scores: Evaluation) -> str:

@@ -28,11 +28,12 @@ COMMANDS = {
     "rasterize": "Turn polygons into a class raster.",
     "evaluate": "Compare a prediction with a reference.",
     "run": "Predict, vectorise and picture each scene.",
+    "status": "Say how far a batch is.",
     "models": "Show, check, import and export models.",
     "demo": "Run the whole chain on the sample tiles.",
 }
 
-LIBRARIES = {"demo": "run", "models": None}
+LIBRARIES = {"demo": "product", "models": None}
 """The module of geounet.tasks that a command is for, where it has another name."""
 
 

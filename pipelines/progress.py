@@ -106,17 +106,22 @@ def line(label: str, done: int, steps: int, rate: float | None, *, pixels: int, 
     text = f"{int(share * 100):4d}%"
     if rate is not None and steps:
         text += f"  {rate * pixels / steps / 1e6:.2f} Mpx/s" if pixels else ""
-        text += f"  {_duration((steps - done) / rate)} left"
+        text += f"  {duration((steps - done) / rate)} left"
     drawing = f" [{'#' * filled}{'-' * (_BAR - filled)}]"
     text = drawing + text if len(label + drawing + text) <= width else text
     return (label[: max(0, width - len(text))] + text)[:width]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Hours, minutes and seconds, such as 1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def fitted(text: str, stream: TextIO) -> str:
+    """As much of a text as a line of the terminal holds."""
+    return text[: _columns(stream) - 1]
 
 
 def _columns(stream: TextIO) -> int:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import options
+from .batches import said_once, shown, summary, todo
 
 if TYPE_CHECKING:
-    from geounet.tasks.run import Product
+    from pathlib import Path
+
+_RECIPE = (
+    "bands", "bbox", "opening", "radiometry", "force", "vector_format", "min_area", "simplification", "smooth",
+    "touching", "steps", "engine",
+)  # fmt: skip
 
 
 @click.command()
@@ -41,20 +45,54 @@ if TYPE_CHECKING:
 @options.force("Read --bands as given, though their names are the model's in another order.")
 @options.bbox
 @options.engine
-@options.overwrite
+@options.option(
+    "--changed",
+    type=click.Choice(["redo", "skip"]),
+    default="redo",
+    show_default=True,
+    help="Finished products whose scene, model or options are others now: make them anew, or leave them.",
+)
+@options.option(
+    "--on-error",
+    type=click.Choice(["skip", "stop"]),
+    default="skip",
+    show_default=True,
+    help="Where a scene fails: go on with the others, or stop.",
+)
+@options.option(
+    "--retries",
+    type=click.IntRange(0),
+    default=2,
+    show_default=True,
+    help="How often a scene is tried again after the network or a disk failed, with growing pauses.",
+)
+@options.option("--dry-run", is_flag=True, help="Only say what would be done, of what size, and about how long.")
+@options.option("--overwrite", "-f", is_flag=True, help="Make finished products anew, too.")
 @options.common
 @options.depends(sieve_to=("sieve",), connectivity=("sieve",))
-def command(scenes: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> None:  # fmt: skip
-    """Predict, clean if wanted, vectorise and picture each SCENE (any source).
+def command(scenes: tuple[str, ...], model: Path, out: Path, quiet: bool, dry_run: bool, **given: Any) -> None:
+    """Predict, clean if wanted, vectorise and picture each SCENE (any source); again, it does what is left to do.
 
-    Each scene's folder holds classes.tif, confidence.tif, polygons, preview.png and product.json, which comes last.
+    Each scene's folder holds classes.tif, confidence.tif, polygons, preview.png and item.json, which comes last.
     """
-    given["touching"] = _touching(given["model"], given.pop("boundary_class"))
-    folders = _folders(scenes, given.pop("pattern"))
-    failures = [_shown(scene) for scene, name in folders.items() if not _run(scene, out / name, quiet, given)]
-    if failures:
-        click.echo(f"geounet: {len(failures)} of {len(folders)} scenes failed: {', '.join(failures)}", err=True)
-        sys.exit(1 if len(failures) == len(folders) else 3)
+    from geounet.tasks.run import Recipe, run
+
+    given["touching"] = _touching(model, given.pop("boundary_class"))
+    recipe = Recipe(**{name: given.pop(name) for name in _RECIPE})
+    with said_once(), shown(quiet or dry_run) as show:
+        batch = run(scenes, model, out, recipe, dry_run=dry_run, show=show, **given)
+    failed = batch.of("failed")
+    if dry_run:
+        click.echo("\n".join(todo(batch)))
+    elif not quiet:
+        for line in summary(batch):
+            click.echo(line, err=True)
+    if failed:
+        for entry in failed:
+            click.echo(f"geounet: {entry.scene}: {entry.failure}", err=True)
+        if len(batch.scenes) > 1:
+            click.echo(f"geounet: {len(failed)} of {len(batch.scenes)} scenes failed", err=True)
+        sys.exit(1 if len(failed) == len(batch.scenes) else 3)
 
 
 def _touching(model: Path, boundary_class: str | None) -> Any:
@@ -66,54 +104,3 @@ def _touching(model: Path, boundary_class: str | None) -> Any:
     from .vectorize import touching_of
 
     return touching_of(read_card(model).classes, boundary_class)
-
-
-def _folders(scenes: tuple[str, ...], pattern: str | None) -> dict[str, str]:
-    """The name of the folder of each scene."""
-    from geounet.errors import OutputError
-    from geounet.sources.listing import list_scenes
-    from geounet.sources.scenes import scene_id
-
-    names = {scene: scene_id(scene) for scene in list_scenes(scenes, pattern)}
-    shared = sorted(name for name, count in Counter(names.values()).items() if count > 1)
-    if shared:
-        named = ", ".join(_shown(scene) for scene, name in names.items() if name == shared[0])
-        raise OutputError(f"scenes of the same file name would share a folder: {named}; run them into two folders")
-    return names
-
-
-def _shown(scene: str) -> str:
-    """A path or URL without credentials and signatures."""
-    from geounet.raster.remote import public_name
-
-    return public_name(scene)
-
-
-def _run(scene: str, folder: Path, quiet: bool, given: dict[str, Any]) -> bool:
-    """Whether the scene went well; if not, one sentence says why."""
-    from geounet.errors import GeounetError
-    from geounet.tasks.run import run
-
-    from .progress import bar, pixels_asked_for
-
-    try:
-        with bar(
-            Path(_shown(scene)).name, quiet, pixels=pixels_asked_for(scene, given["bbox"], given["opening"])
-        ) as progress:
-            product = run(scene, given["model"], folder, progress=progress, **_without(given, "model"))
-    except GeounetError as error:
-        click.echo(f"geounet: {_shown(scene)}: {error}", err=True)
-        return False
-    if not quiet:
-        click.echo(describe(product), err=True)
-    return True
-
-
-def _without(given: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if key != name}
-
-
-def describe(product: Product) -> str:
-    """One line: what was made and where it is."""
-    area = "" if product.area_ha != product.area_ha else f", {product.area_ha:.1f} ha"
-    return f"{product.classes.parent}: {product.polygon_count} polygons, {product.pixels} pixels{area}"

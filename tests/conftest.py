@@ -1,5 +1,6 @@
 """What all tests share: tiny scenes drawn in code, the real data where there is some, and hypothesis' settings."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,11 +8,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pystac
 import pytest
 import rasterio
 from affine import Affine
 from distributed import Client, LocalCluster
 from hypothesis import settings
+from pystac.validation.local_validator import get_local_schema_cache
+from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
 settings.register_profile("geounet", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("geounet")
@@ -91,3 +95,19 @@ def running_cluster(tmp_path):
         for process in processes:
             process.kill()
             process.wait()
+
+
+@pytest.fixture
+def valid():
+    """A function that holds STAC's own schema against a document; those of the extensions are elsewhere."""
+    validator = JsonSchemaSTACValidator()
+    validator.schema_cache |= get_local_schema_cache()
+
+    def check(path):
+        document = json.loads(path.read_text())
+        kind = {"Feature": "item", "Collection": "collection", "Catalog": "catalog"}[document["type"]]
+        uri = f"https://schemas.stacspec.org/v{document['stac_version']}/{kind}-spec/json-schema/{kind}.json"
+        validator._validate_from_uri(document, pystac.STACObjectType[kind.upper()], uri)
+        return document
+
+    return check

@@ -7,7 +7,6 @@ image and label apart.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, time
 from pathlib import Path
@@ -18,8 +17,9 @@ from geounet.grid import Window
 from geounet.outputs import atomic
 from geounet.raster.footprints import footprint
 from geounet.raster.globe import bbox_of
-from geounet.raster.placement import bounds_of, transform_of
+from geounet.raster.placement import bounds_of
 from geounet.raster.scene import acquired
+from geounet.raster.stac_terms import CLASSIFICATION, GEOJSON, JSON, PROJECTION, TIFF, class_entry, projection_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,13 +29,7 @@ if TYPE_CHECKING:
 
     Span = tuple[datetime, datetime]
 
-_EXTENSIONS = (
-    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/ml-aoi/v0.2.0/schema.json",
-)
-_CLASSIFICATION = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
-_TIFF = "image/tiff; application=geotiff"
-_JSON, _GEOJSON = "application/json", "application/geo+json"
+_EXTENSIONS = (PROJECTION, "https://stac-extensions.github.io/ml-aoi/v0.2.0/schema.json")
 _SPLITS = {"train": "train", "val": "validate", "test": "test"}
 """ML AOI's names of the parts."""
 _FIRST_AERIAL_PHOTOGRAPH = datetime(1858, 1, 1, tzinfo=UTC)
@@ -116,14 +110,14 @@ def stac_item(record: ChipRecord, scene: Scene, classes: Sequence[LandClass], sp
         None,
         _properties(record, scene),
         *span,
-        stac_extensions=[*_EXTENSIONS, *([_CLASSIFICATION] if classes and record.label else [])],
+        stac_extensions=[*_EXTENSIONS, *([CLASSIFICATION] if classes and record.label else [])],
     )
     for name, asset in _assets(record, scene, classes).items():
         item.add_asset(name, asset)
     root = "../" * record.item.count("/")
     for rel, href in (("root", root + _root(record.part)), ("parent", "../collection.json")):
-        item.add_link(pystac.Link(rel, href, _JSON))
-    item.add_link(pystac.Link("collection", "../collection.json", _JSON))
+        item.add_link(pystac.Link(rel, href, JSON))
+    item.add_link(pystac.Link("collection", "../collection.json", JSON))
     item.collection_id = record.part or "chips"
     return item.to_dict(include_self_link=False, transform_hrefs=False)
 
@@ -133,15 +127,8 @@ def _root(part: str) -> str:
 
 
 def _properties(record: ChipRecord, scene: Scene) -> dict[str, Any]:
-    transform = transform_of(scene, record.window)
-    authority = scene.crs.to_authority() if scene.crs else None
-    crs = {"proj:code": ":".join(authority)} if authority else {"proj:code": None}
-    if scene.crs and not authority:
-        crs["proj:wkt2"] = scene.crs.to_wkt(version="WKT2_2019")
     return {
-        **crs,
-        "proj:shape": [record.height, record.width],
-        "proj:transform": list(transform)[:6],
+        **projection_of(scene, record.window),
         **({"ml-aoi:split": _SPLITS[record.part]} if record.part else {}),
         **{f"geounet:{name}": value for name, value in asdict(record).items()},
     }
@@ -151,19 +138,13 @@ def _assets(record: ChipRecord, scene: Scene, classes: Sequence[LandClass]) -> d
     import pystac
 
     bands = {"bands": [{"name": name} for name in scene.band_names]}
-    image = pystac.Asset(f"../images/{record.name}", "Image", None, _TIFF, ["data", "feature"], bands)
+    image = pystac.Asset(f"../images/{record.name}", "Image", None, TIFF, ["data", "feature"], bands)
     if record.label is None:
         return {"image": image}
-    told = {"classification:classes": [_class(item) for item in classes]} if classes else {}
-    label = pystac.Asset(f"../labels/{record.name}", "Class codes, 255 where unlabelled", None, _TIFF,
+    told = {"classification:classes": [class_entry(item) for item in classes]} if classes else {}
+    label = pystac.Asset(f"../labels/{record.name}", "Class codes, 255 where unlabelled", None, TIFF,
                          ["labels", "label"], told)  # fmt: skip
     return {"image": image, "label": label}
-
-
-def _class(item: LandClass) -> dict[str, Any]:
-    """The extension's `name` is for machines: letters, digits, dash and underscore."""
-    name = re.sub(r"[^0-9A-Za-z_-]+", "_", item.name).strip("_") or f"class_{item.value}"
-    return {"value": item.value, "name": name, "title": item.name, "color_hint": item.color[1:].upper()}
 
 
 def span_of_scene(scene: Scene) -> Span:
@@ -224,11 +205,11 @@ def _collection(
         title=part or "chips",
         license="other",
     )
-    collection.add_link(pystac.Link("root", ("../" if part else "./") + _root(part), _JSON))
+    collection.add_link(pystac.Link("root", ("../" if part else "./") + _root(part), JSON))
     if part:
-        collection.add_link(pystac.Link("parent", "../catalog.json", _JSON))
+        collection.add_link(pystac.Link("parent", "../catalog.json", JSON))
     for chip in chips:
-        collection.add_link(pystac.Link("item", f"./items/{chip.item.rpartition('/')[2]}", _GEOJSON))
+        collection.add_link(pystac.Link("item", f"./items/{chip.item.rpartition('/')[2]}", GEOJSON))
     return collection.to_dict(include_self_link=False, transform_hrefs=False)
 
 
@@ -236,9 +217,9 @@ def _catalog(parts: Sequence[str]) -> dict[str, Any]:
     import pystac
 
     catalog = pystac.Catalog("chips", "Training chips in parts that share no ground, cut by geounet.", "Chips")
-    catalog.add_link(pystac.Link("root", "./catalog.json", _JSON))
+    catalog.add_link(pystac.Link("root", "./catalog.json", JSON))
     for part in parts:
-        catalog.add_link(pystac.Link("child", f"./{part}/collection.json", _JSON))
+        catalog.add_link(pystac.Link("child", f"./{part}/collection.json", JSON))
     return catalog.to_dict(include_self_link=False, transform_hrefs=False)
 
 

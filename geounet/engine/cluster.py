@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import contextmanager
+import threading
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -35,9 +37,22 @@ _LEAN = {
 """Dask's settings for a local cluster: what costs time or memory with every task and is of no use here."""
 
 
+@dataclass(slots=True)
+class _Shared:
+    """A client that several predictions of this process use at once."""
+
+    client: Client
+    closing: ExitStack
+    users: int = 0
+
+
+_shared: dict[tuple[str, int], _Shared] = {}
+_sharing = threading.Lock()
+
+
 @contextmanager
 def connect(scheduler: str = "local", workers: int = 1) -> Iterator[Client]:
-    """A Dask client.
+    """A Dask client; who asks for the same while it is open gets the same, and the last one closes it.
 
     Args:
         scheduler: `local`, the address of a running scheduler, or a scheduler file.
@@ -46,6 +61,26 @@ def connect(scheduler: str = "local", workers: int = 1) -> Iterator[Client]:
     Raises:
         GeounetError: no scheduler answers there.
     """
+    key = scheduler, workers
+    with _sharing:
+        if key not in _shared:
+            with ExitStack() as stack:
+                client = stack.enter_context(_connect(scheduler, workers))
+                _shared[key] = _Shared(client, stack.pop_all())
+        shared = _shared[key]
+        shared.users += 1
+    try:
+        yield shared.client
+    finally:
+        with _sharing:
+            shared.users -= 1
+            if not shared.users:
+                del _shared[key]
+                shared.closing.close()
+
+
+@contextmanager
+def _connect(scheduler: str, workers: int) -> Iterator[Client]:
     import dask
     from distributed import Client
 

@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING
 
 from geounet.engine.blending import blended_block_shape, blended_blocks, reach_of
 from geounet.engine.symmetry import square_core
+from geounet.engine.tuning import Choice, choose
 from geounet.grid import Grid
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
     from geounet.engine.tuning import Tuning
     from geounet.grid import Block, Window
     from geounet.models.model_file import ModelCard
@@ -23,7 +28,7 @@ class Engine:
     tile_size: int = 2048
     """Side of a block in pixels, what a worker takes at once; rounded up to whole cores."""
     window_size: int | None = None
-    """Side of what the network sees at once, halo included; None to choose, see :func:`geounet.engine.tuning.tune`."""
+    """Side of what the network sees at once, halo included; None to choose, see :func:`geounet.engine.tuning.fit`."""
     halo: int | None = None
     """Pixels around a core, rounded up to the stride; None for the receptive field, or what does for it."""
     device: str = "auto"
@@ -38,6 +43,36 @@ class Engine:
     """See :func:`geounet.engine.cluster.connect`."""
     tta: bool = False
     """Test-time augmentation, at eight times the work; see :mod:`geounet.engine.symmetry`."""
+    choice: Choice | None = None
+    """What halo, precision and runtime are, where they have been chosen for many scenes together."""
+
+
+def choice_for(
+    scene: Scene,
+    card: ModelCard,
+    model: Path,
+    device: torch.device,
+    engine: Engine,
+    region: Window | None = None,
+    pixels: int | None = None,
+) -> Choice:
+    """What an engine leaves open, chosen; see :func:`geounet.engine.tuning.choose`.
+
+    Raises:
+        ModelError: the window has no room for a core, or the runtime cannot be used.
+    """
+    return choose(
+        scene,
+        card,
+        model,
+        device,
+        pixels=pixels,
+        region=region,
+        window_size=engine.window_size,
+        halo=engine.halo,
+        runtime=engine.runtime,
+        precision=engine.precision,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ def request_of(
     """A hash of all that a prediction's pixels depend on: the raster's `REQUEST` tag, by which a rerun knows it."""
     how = engine or Engine()
     choices = [how.window_size, how.halo, how.device, how.precision, how.runtime, how.tta]
+    choices += [how.choice.halo, how.choice.precision, how.choice.runtime] if how.choice else []
     parts = [
         source_identity(path, opening),
         fingerprint(model),

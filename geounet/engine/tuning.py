@@ -64,25 +64,43 @@ class Tuning:
     """Share of the probed class pixels that are those of float32; None where nothing was probed."""
 
 
-def tune(
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is left open and chosen once for all scenes of a kind, whatever their sizes."""
+
+    halo: int
+    """Pixels around a core, a multiple of the stride."""
+    runtime: str
+    """See :class:`Tuning`."""
+    precision: str
+    """See :class:`Tuning`."""
+    tiling: str
+    """See :class:`Tuning`."""
+    agreement: float | None
+    """See :class:`Tuning`."""
+
+
+def choose(
     scene: Scene,
     card: ModelCard,
     model: Path,
     device: torch.device,
     *,
+    pixels: int | None = None,
     region: Window | None = None,
     window_size: int | None,
     halo: int | None,
     runtime: str,
     precision: str,
-) -> Tuning:
-    """Choose what is left open.
+) -> Choice:
+    """Choose halo, runtime and precision.
 
     Args:
-        scene: what is read.
+        scene: what is read, or one of those that will be.
         card: the model.
         model: its file; loaded only where something must be probed.
         device: where prediction will run.
+        pixels: of all scenes for which the choice is made; of this one by default.
         region: the pixels that are asked for; the whole scene by default.
         window_size: side of a window in pixels, halo included; None to choose.
         halo: pixels around a core, rounded up to the stride; None to choose.
@@ -93,7 +111,8 @@ def tune(
     Raises:
         ModelError: the window has no room for a core, or the runtime cannot be used.
     """
-    small, tiny = scene.extent.pixels <= _SMALL, scene.extent.pixels <= _TINY
+    pixels = pixels or scene.extent.pixels
+    small, tiny = pixels <= _SMALL, pixels <= _TINY
     chosen = "torch" if tiny and runtime == "auto" and precision != "int8" else pick_runtime(runtime, device)
     if precision == "int8":
         check_quantization(chosen)
@@ -119,7 +138,26 @@ def tune(
     kept = None
     if precision == "auto":
         precision, kept = _choose_precision(open_setup, samples, card.stride)
-    tuning = Tuning(margin, core, scene.extent, chosen, precision, _tiling(card, margin, measured=measurable), kept)
+    return Choice(margin, chosen, precision, _tiling(card, margin, measured=measurable), kept)
+
+
+def fit(
+    choice: Choice, scene: Scene, card: ModelCard, *, region: Window | None = None, window_size: int | None
+) -> Tuning:
+    """Lay windows of what was chosen over a scene.
+
+    Args:
+        choice: what :func:`choose` gave for this scene, or another one of its kind.
+        scene: what is read.
+        card: the model.
+        region: the pixels that are asked for; the whole scene by default.
+        window_size: side of a window in pixels, halo included; None to choose.
+
+    Raises:
+        ModelError: the window has no room for a core.
+    """
+    core = _core(scene.extent, card.stride, choice.halo, window_size)
+    tuning = Tuning(choice.halo, core, scene.extent, choice.runtime, choice.precision, choice.tiling, choice.agreement)
     return tuning if region in (None, scene.extent) else _around(region, card, tuning, window_size)
 
 

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 _DPI = 100
 # Inches: a panel's width and the legend's, the bands above and below the panels, and the gap between things.
 _PANEL, _LEGEND, _TOP, _BOTTOM, _GAP = 6.4, 2.8, 0.75, 0.35, 0.2
-# A picture holds about this many pixels across each panel, so more need not be read.
-_MOST_PIXELS = 1300
+_TALLEST = 9.0
+# Of zlib: a tenth larger than by default, in half the time.
+_COMPRESSION = 3
 _MOST_CLASSES = 22
+_CODES = 256
 _LONGEST_NAME = 22
 _RGB = 3
 # Sentinel-2's names and Landsat 8's, which agree on these three, and plain words.
@@ -109,7 +111,7 @@ def preview(
     size = pixel_size(class_map)
     figure = draw(panels, lines, legend, title or scene.name, size[1] if size else None)
     with atomic(out_png) as draft:
-        figure.savefig(draft, format="png", dpi=_DPI)
+        figure.savefig(draft, format="png", dpi=_DPI, pil_kwargs={"compress_level": _COMPRESSION})
 
 
 def color_bands(names: Sequence[str]) -> tuple[int, ...]:
@@ -143,10 +145,12 @@ def stretch(values: Pixels, valid: Mask) -> Pixels:
 
 def paint_classes(codes: Pixels, valid: Mask, classes: Sequence[LandClass]) -> Pixels:
     """A class map in its colours: `(height, width, 4)` uint8, codes without a class grey, transparent if invalid."""
-    image = np.zeros((*valid.shape, 4), np.uint8)
-    image[valid] = (128, 128, 128, 255)
+    colors = np.full((_CODES, 4), (128, 128, 128, 255), np.uint8)
     for item in classes:
-        image[valid & (codes == item.value), :_RGB] = item.rgb
+        colors[item.value, :_RGB] = item.rgb
+    inside = valid & (codes >= 0) & (codes < _CODES)
+    image = np.asarray(colors[np.where(inside, codes, _CODES - 1).astype(np.intp)])
+    image[~valid] = 0
     return image
 
 
@@ -172,7 +176,9 @@ def outlines(polygons: GeoDataFrame, transform: Affine) -> list[Pixels]:
     """Rings of polygons, holes too, as `(points, 2)` arrays of column and row in the raster of `transform`."""
     import shapely
 
-    parts = shapely.get_parts(polygons.geometry.to_numpy())
+    shapes = polygons.geometry.to_numpy()
+    plain = (shapely.get_type_id(shapes) == shapely.GeometryType.POLYGON).all()
+    parts = shapes if plain else shapely.get_parts(shapes)
     rings = shapely.get_rings(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
     points, ring_of = shapely.get_coordinates(rings, return_index=True)
     back = ~transform
@@ -200,7 +206,7 @@ def draw(
     from matplotlib.figure import Figure
 
     tallest = max(panel.height * panel.aspect / panel.width for panel in panels)
-    height = min(max(_PANEL * tallest, 3.6, 0.29 * len(legend) + 1.0), 9.0)
+    height = min(max(_PANEL * tallest, 3.6, 0.29 * len(legend) + 1.0), _TALLEST)
     width = 2 * _PANEL + _LEGEND + 4 * _GAP
     figure = Figure(figsize=(width, height + _TOP + _BOTTOM), facecolor="white")
     figure.text(
@@ -219,7 +225,8 @@ def draw(
 
 
 def _few_pixels(scene: Scene) -> tuple[int, int]:
-    shrink = max(1.0, max(scene.height, scene.width) / _MOST_PIXELS)
+    """As many as a panel shows."""
+    shrink = max(1.0, scene.width / (_PANEL * _DPI), scene.height / (_TALLEST * _DPI))
     return max(1, round(scene.height / shrink)), max(1, round(scene.width / shrink))
 
 

@@ -7,6 +7,7 @@ the edge does not depend on the tiling either.
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -233,15 +234,27 @@ _CACHE = 64 << 20
 """Bytes that GDAL keeps of what it read: windows go over each block once or twice, and 5 % of memory are wasted."""
 
 
+_holders = 0
+_cache_before = 0
+_holding = threading.Lock()
+
+
 @contextmanager
 def small_cache() -> Iterator[None]:
-    """Hold GDAL to a small cache meanwhile, in all of this process."""
-    before = get_gdal_config("GDAL_CACHEMAX")
-    set_gdal_config("GDAL_CACHEMAX", min(before, _CACHE))
+    """Hold GDAL to a small cache meanwhile, in all of this process; what it was before comes back with the last one."""
+    global _holders, _cache_before  # noqa: PLW0603 - GDAL's setting is one of the process, too
+    with _holding:
+        if not _holders:
+            _cache_before = get_gdal_config("GDAL_CACHEMAX")
+            set_gdal_config("GDAL_CACHEMAX", min(_cache_before, _CACHE))
+        _holders += 1
     try:
         yield
     finally:
-        set_gdal_config("GDAL_CACHEMAX", before)
+        with _holding:
+            _holders -= 1
+            if not _holders:
+                set_gdal_config("GDAL_CACHEMAX", _cache_before)
 
 
 @contextmanager

@@ -41,16 +41,19 @@ class RasterScreen:
         """Whether each pixel of a window within `like` does not count: `(height, width)`; the same in any window."""
         around = window.padded(self.dilate).intersection(like.extent)
         area = rasterio.windows.Window(around.col, around.row, around.width, around.height)
-        marked = self._marked(like, window=area)
-        if self.dilate and marked.any():
-            from scipy.ndimage import distance_transform_edt
-
-            marked = distance_transform_edt(~marked) <= self.dilate
-        return marked[window.within(around)]
+        return self._dilated(self._marked(like, window=area), (1.0, 1.0))[window.within(around)]
 
     def hidden_overview(self, like: Scene, shape: tuple[int, int]) -> Mask:
-        """The whole of `like` in few pixels, by nearest neighbour, without what lies around marked pixels."""
-        return self._marked(like, out_shape=shape)
+        """The whole of `like` in few pixels, by nearest neighbour."""
+        return self._dilated(self._marked(like, out_shape=shape), (like.height / shape[0], like.width / shape[1]))
+
+    def _dilated(self, marked: Mask, sides: tuple[float, float]) -> Mask:
+        """With what lies around, in pixels of `sides` height and width of the screened scene's."""
+        if not self.dilate or not marked.any():
+            return marked
+        from scipy.ndimage import distance_transform_edt
+
+        return np.asarray(distance_transform_edt(~marked, sampling=sides) <= self.dilate)
 
     def _marked(self, like: Scene, **where: Any) -> Mask:
         with aligned(self.scene, like) as (dataset, scene):

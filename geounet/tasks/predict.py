@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,12 @@ from geounet.engine.cluster import connect, map_unordered, threads_per_worker, u
 from geounet.engine.compatibility import region_of, scene_for_model
 from geounet.engine.devices import pick_device
 from geounet.engine.inference import PROBABILITIES, Job, run_block
-from geounet.engine.plan import Engine, Plan, plan_prediction
+from geounet.engine.plan import Engine, Plan, choice_for, plan_prediction
 from geounet.engine.provenance import Work, request_of, store_identity, tags_for
 from geounet.engine.quantization import quantize
 from geounet.engine.runtimes import CONFIDENCE_LEVELS, NetworkSetup
 from geounet.engine.tile_store import BlockRecord, Layer, TileStore, open_store
-from geounet.engine.tuning import Tuning, tune
+from geounet.engine.tuning import Tuning, fit
 from geounet.errors import GeounetError, OutputError, SceneError, UnreachableError
 from geounet.models.model_file import fingerprint, read_card
 from geounet.outputs import check_ending, claimed, workspace_of
@@ -32,7 +33,9 @@ from geounet.raster.placement import transform_of
 from geounet.raster.scene import small_cache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from distributed import Client
 
     from geounet.classes import LandClass
     from geounet.models.model_file import ModelCard
@@ -44,6 +47,8 @@ __all__ = ["Engine", "Prediction", "predict", "request_of"]
 
 PROBABILITY_TYPES = ("uint8", "float16")
 """How probabilities are stored: 0 to 254 with a scale of 1/254 and 255 for nodata, or half precision and NaN."""
+VALID_PIXELS = "VALID_PIXELS"
+"""The tag of a prediction's rasters that tells how many of their pixels have a class."""
 _log = logging.getLogger(__name__)
 
 
@@ -140,17 +145,8 @@ def _plan(
     bbox: tuple[float, float, float, float] | None,
 ) -> Plan:
     region = region_of(scene, bbox)
-    tuning = tune(
-        scene,
-        card,
-        model,
-        device,
-        region=region,
-        window_size=engine.window_size,
-        halo=engine.halo,
-        runtime=engine.runtime,
-        precision=engine.precision,
-    )
+    choice = engine.choice or choice_for(scene, card, model, device, engine, region)
+    tuning = fit(choice, scene, card, region=region, window_size=engine.window_size)
     plan = plan_prediction(scene, card, tuning, engine.tile_size, region, tta=engine.tta)
     if plan.tiling.startswith("approximate"):
         _log.warning("the tiling may show; %s", plan.tiling)
@@ -179,7 +175,7 @@ def _fill(
         # Known to be wrong with the input, so trying again would end the same way: nothing is left to resume.
         store.remove(aside)
         raise
-    _gather(work, store, outputs)
+    _gather(work, store, outputs, sum(record.valid for record in records))
     store.remove(aside)
     return work.plan.tuning, records, resumed
 
@@ -243,11 +239,23 @@ def _run_blocks(work: Work, store: TileStore, engine: Engine, progress: Progress
         progress(len(records), len(blocks))
 
     if missing:
-        with connect(engine.scheduler, max(engine.workers, _devices(work.device))) as client:
+        with connected(engine) as client:
             network = _network(work, threads_per_worker(client))
             job = Job(work.plan.scene, network, store, work.plan.reach)
             map_unordered(client, partial(run_block, job), missing, take)
     return records, resumed
+
+
+@contextmanager
+def connected(engine: Engine) -> Iterator[Client]:
+    """The client that a prediction with this engine uses; predictions that run meanwhile share it.
+
+    Raises:
+        GeounetError: no scheduler answers.
+    """
+    device = str(pick_device(engine.device))
+    with connect(engine.scheduler, max(engine.workers, _devices(device))) as client:
+        yield client
 
 
 def _devices(name: str) -> int:
@@ -281,7 +289,7 @@ def _network(work: Work, threads: int) -> NetworkSetup:
     )
 
 
-def _gather(work: Work, store: TileStore, outputs: _Outputs) -> None:
+def _gather(work: Work, store: TileStore, outputs: _Outputs, valid: int) -> None:
     """The tile store's layers as COGs; the class raster last, so that where it stands the work is finished."""
     plan, region = work.plan, work.plan.grid.region
     place = {
@@ -289,7 +297,7 @@ def _gather(work: Work, store: TileStore, outputs: _Outputs) -> None:
         "width": region.width,
         "transform": transform_of(plan.scene, region),
         "crs": plan.scene.crs,
-        "tags": tags_for(work),
+        "tags": {**tags_for(work), VALID_PIXELS: str(valid)},
     }
     common = {**place, "dtype": "uint8", "nodata": NODATA}
     if outputs.confidence is not None:

@@ -1,196 +1,383 @@
-"""The sentence for one scene: tiles, one class raster, components, polygons, and a picture of them."""
+"""All scenes to products and a catalogue: one cluster, one model, one choice for each kind of scene."""
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import asdict, dataclass
+import logging
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geounet.errors import OutputError
-from geounet.formats.vector_io import check_place
+from rasterio.errors import RasterioError
+
+from geounet.engine.compatibility import region_of, scene_for_model
+from geounet.engine.devices import pick_device
+from geounet.engine.plan import choice_for
+from geounet.engine.tuning import Choice
+from geounet.errors import GeounetError, OutputError, SceneError, UnreachableError
 from geounet.models.model_file import fingerprint, read_card
-from geounet.outputs import atomic, claimed, is_unfinished, sweep
-from geounet.pages.pictures import preview
-from geounet.raster.cog import tags_of
-from geounet.raster.identity import request_hash
-from geounet.raster.opening import AS_IS, Opening
+from geounet.outputs import claimed, is_unfinished, sweep
+from geounet.products.batch import (
+    DONE,
+    FAILED,
+    KEPT,
+    RUNNING,
+    SUMMARY,
+    UNCHANGED,
+    Batch,
+    Entry,
+    Journal,
+    read_batch,
+)  # fmt: skip
+from geounet.products.catalogue import write_catalogue
+from geounet.products.names import folder_name
+from geounet.products.record import RECORD, is_whole, read_record
+from geounet.raster.placement import pixel_size
 from geounet.raster.remote import public_name
-from geounet.sources.polygon_files import read_polygons
-from geounet.sources.scenes import frame_of, source_identity
-from geounet.tasks.clean import clean
-from geounet.tasks.predict import predict, request_of
-from geounet.tasks.vectorize import vectorize
+from geounet.raster.scene import small_cache
+from geounet.sources.listing import list_scenes
+from geounet.sources.scenes import frame_of, scene_id
+from geounet.tasks.predict import connected
+from geounet.tasks.product import Recipe, making_of, product
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from geounet.components.cleaning import Cleaning
-    from geounet.outputs import Claim
-    from geounet.tasks.predict import Engine
-    from geounet.tasks.vectorize import Touching
+    from geounet.models.model_file import ModelCard
+    from geounet.products.record import Product
 
-    Progress = Callable[[int, int], None]
+    Show = Callable[[Batch], None]
+
+__all__ = ["Batch", "Recipe", "run"]
+
+_AT_ONCE = 3
+"""Scenes at work on one machine: one is read while the network is busy with another, and a third becomes polygons."""
+_MOST_AT_ONCE = 16
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
+"""Seconds before something is tried again; the first time, and at most."""
+_log = logging.getLogger(__name__)
+
+
+class _StoppedError(Exception):
+    """The batch is being stopped, and what is at work with it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
-    """All that was made of one scene, and where it is."""
+class _Task:
+    """What is to be done for a scene."""
 
-    scene: str
-    """Path of the scene."""
-    classes: Path
-    """Class raster (COG)."""
-    confidence: Path
-    """Probability of the class (COG)."""
-    polygons: Path
-    """Polygons with attributes."""
-    preview: Path
-    """Scene and class map side by side (PNG)."""
-    record: Path
-    """Summary (JSON), written last: where it stands, all the others are whole."""
-    pixels: int
-    """Pixels with a class."""
-    polygon_count: int
-    """Polygons written."""
-    area_ha: float
-    """Hectares they cover; NaN without a CRS."""
+    entry: Entry
+    name: str
+    """What the scene is opened by."""
+    recipe: Recipe
+    """With what was chosen for its kind."""
+    overwrite: bool
+    reuse: bool
 
 
 def run(
-    scene: str | Path,
+    names: Sequence[str | Path],
     model: Path,
     folder: Path,
+    recipe: Recipe | None = None,
     *,
-    bands: Sequence[int] | None = None,
-    bbox: tuple[float, float, float, float] | None = None,
-    opening: Opening = AS_IS,
-    radiometry: str = "auto",
-    force: bool = False,
-    vector_format: str = "gpkg",
-    min_area: float = 0.0,
-    simplification: float | None = None,
-    smooth: bool = False,
-    touching: Touching | None = None,
-    steps: Cleaning | None = None,
-    engine: Engine | None = None,
+    pattern: str | None = None,
+    changed: str = "redo",
+    on_error: str = "skip",
+    retries: int = 2,
     overwrite: bool = False,
-    progress: Progress = lambda _done, _all: None,
-) -> Product:
-    """Predict, clean if wanted, vectorise and picture a scene into a folder; an unfinished folder is gone on with.
+    dry_run: bool = False,
+    show: Show = lambda _batch: None,
+) -> Batch:
+    """Make a product of each scene (:func:`geounet.tasks.product.product`) in a folder of its own, and a catalogue.
+
+    Finished products are passed over, unfinished ones gone on with, those whose scene, model or options have changed
+    made anew. One run at a time works in a folder.
 
     Args:
-        scene: the scene.
+        names: any source, see :func:`geounet.sources.listing.list_scenes`.
         model: the model file.
-        folder: gets `classes.tif`, `confidence.tif`, `polygons.*`, `preview.png`, `product.json`; with cleaning also
-            `predicted.tif`, the raster before it.
-        bands: bands of the scene to read, from 1.
-        bbox: minimum x, minimum y, maximum x, maximum y in the scene's CRS.
-        opening: what the user says of the scene.
-        radiometry: see :func:`geounet.tasks.predict.predict`.
-        force: see :func:`geounet.tasks.predict.predict`.
-        vector_format: ending of the polygon file.
-        min_area: polygons of fewer hectares are left out.
-        simplification: see :func:`geounet.tasks.vectorize.vectorize`.
-        smooth: see :func:`geounet.tasks.vectorize.vectorize`.
-        touching: how fields of one class that touch are told apart; None: they are not.
-        steps: how to clean the class raster; None leaves it as predicted.
-        engine: how the prediction runs.
-        overwrite: replace a finished product.
-        progress: called with the blocks done and the blocks in all.
+        folder: gets the products, `collection.json`, `items.parquet` and `summary.json`.
+        recipe: what is made of each scene.
+        pattern: of folders, only the files whose name fits it.
+        changed: `redo` or `skip` finished products whose scene, model or options are others now.
+        on_error: `skip` a scene that fails, or `stop`.
+        retries: how often a scene is tried again after the network or a disk failed, with growing pauses.
+        overwrite: make all of them anew.
+        dry_run: only say what would be done.
+        show: called with the state of the batch whenever it changes.
+
+    Returns:
+        The batch; scenes that failed are among its entries.
 
     Raises:
-        GeounetError: a scene or model that cannot be used, or an output that cannot be written.
+        GeounetError: no scene is named, two have one id, the model cannot be used, or another run is at work there.
+        ConnectionError: the scheduler went away.
     """
-    record, classes, share = folder / "product.json", folder / "classes.tif", folder / "confidence.tif"
-    polygons, picture = folder / f"polygons.{vector_format}", folder / "preview.png"
-    crs = frame_of(scene, bands, opening).crs
-    check_place(polygons, None if crs is None else crs.to_wkt())
-    choices = [
-        bands,
-        bbox,
-        asdict(opening),
-        radiometry,
-        vector_format,
-        min_area,
-        simplification,
-        smooth,
-        touching,
-        steps,
-        engine,
-    ]
-    request = request_hash("run", [model], source_identity(scene, opening), *choices)
-    with claimed([record], request, overwrite) as claim:
-        predicted = folder / "predicted.tif" if steps else classes
-        request = request_of(
-            scene, model, bands=bands, bbox=bbox, opening=opening, radiometry=radiometry, engine=engine
-        )
-        if overwrite or not _is_done(predicted, request, claim):
-            predict(
-                scene,
-                model,
-                predicted,
-                confidence=share,
-                bands=bands,
-                bbox=bbox,
-                opening=opening,
-                radiometry=radiometry,
-                force=force,
-                engine=engine,
-                overwrite=claim.may_replace,
+    work = _Work(model, folder, recipe or Recipe(), changed, overwrite, read_card(model))
+    tasks = _entries(names, pattern)
+    before = read_batch(folder)
+    batch = Batch([entry for entry, _ in tasks])
+    if before is not None:
+        batch.kinds, batch.speed = before.kinds, before.speed
+    if dry_run:
+        for entry, name in tasks:
+            _look_only(work, entry, name)
+        return batch
+    with claimed([folder / SUMMARY], "batch", overwrite=True), ExitStack() as stack:
+        journal = Journal(folder, batch, show)
+        runner = _Runner(work, journal, on_error, retries, stack)
+        try:
+            runner.run(tasks)
+        except BaseException:
+            runner.stop()
+            journal.end("stopped")
+            raise
+        write_catalogue(folder)
+        journal.end("stopped" if runner.stopped else "finished")
+    sweep(folder)
+    return batch
+
+
+def _look_only(work: _Work, entry: Entry, name: str) -> None:
+    try:
+        work.look(entry, name)
+    except GeounetError as error:
+        entry.state, entry.failure = FAILED, str(error)
+
+
+def _entries(names: Sequence[str | Path], pattern: str | None) -> list[tuple[Entry, str]]:
+    """An entry for each scene, and what the scene is opened by.
+
+    Raises:
+        SceneError: two scenes have one id.
+    """
+    tasks: list[tuple[Entry, str]] = []
+    owners: dict[str, str] = {}
+    for name in list_scenes(names, pattern):
+        identifier = _id_of(name)
+        entry = Entry(identifier, public_name(name), folder_name(identifier))
+        other = owners.setdefault(entry.folder.casefold(), entry.scene)
+        if other != entry.scene:
+            raise SceneError(
+                f"{other} and {entry.scene} have the same id, {identifier}, and would share a folder; run them into "
+                "two folders, or rename one"
+            )
+        tasks.append((entry, name))
+    return tasks
+
+
+def _id_of(name: str) -> str:
+    """A scene's id; of one that cannot be read, which is said when it is its turn, the name of its file."""
+    try:
+        return scene_id(name)
+    except SceneError:
+        return Path(public_name(name)).stem
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is asked for, for all scenes alike."""
+
+    model: Path
+    folder: Path
+    recipe: Recipe
+    changed: str
+    overwrite: bool
+    card: ModelCard
+
+    def look(self, entry: Entry, name: str) -> tuple[bool, bool] | None:
+        """Say in the entry whether and why a scene is to be done.
+
+        Returns:
+            Whether what is there is replaced, and whether its prediction may be kept; None where nothing is to be done.
+
+        Raises:
+            GeounetError: the scene cannot be opened, or its folder holds other work.
+        """
+        place = self.folder / entry.folder
+        frame = frame_of(name, self.recipe.bands, self.recipe.opening)
+        entry.pixels = region_of(frame, self.recipe.bbox).pixels
+        if self.overwrite:
+            entry.reason = "--overwrite"
+            return True, False
+        if is_unfinished(place / RECORD):
+            entry.reason = "unfinished"
+            return True, False
+        found = read_record(place)
+        if found is None:
+            entry.reason = "new"
+            return False, False
+        old, new = found[1], making_of(name, self.model, self.recipe)
+        differences = new.differences(old)
+        entry.reason = ", ".join(differences)
+        if not is_whole(found[0]):
+            entry.reason = "files of it are missing"
+        elif not differences or self.changed == "skip":
+            entry.state, entry.share = (KEPT if differences else UNCHANGED), 1.0
+            entry.take(found[0])
+            return None
+        return True, old.options.get("steps") == new.options.get("steps")
+
+    def choose(self, name: str, pixels: int) -> Choice:
+        """What an engine leaves open, chosen on a scene for so many pixels of its kind together."""
+        engine, device = self.recipe.engine, pick_device(self.recipe.engine.device)
+        scene = scene_for_model(name, self.card, **_for_model(self.recipe), say=lambda _remarks: None)
+        return choice_for(scene, self.card, self.model, device, engine, region_of(scene, self.recipe.bbox), pixels)
+
+    def kind_of(self, name: str) -> dict[str, Any]:
+        """What scenes of one kind have in common, and what else a choice depends on."""
+        frame = frame_of(name, self.recipe.bands, self.recipe.opening)
+        engine, size = self.recipe.engine, pixel_size(frame)
+        return {
+            "bands": list(frame.band_names),
+            "dtype": frame.dtype,
+            "resolution": None if size is None else round(size[0], 3),
+            "model": fingerprint(self.model),
+            "asked": [engine.window_size, engine.halo, engine.device, engine.precision, engine.runtime],
+        }
+
+
+def _for_model(recipe: Recipe) -> dict[str, Any]:
+    names = ("bands", "bbox", "opening", "radiometry", "force")
+    return {name: getattr(recipe, name) for name in names}
+
+
+class _Runner:
+    """Several scenes at work at once, begun in their order, by one cluster that starts with the first of them."""
+
+    def __init__(self, work: _Work, journal: Journal, on_error: str, retries: int, stack: ExitStack) -> None:
+        self.stopped = False
+        self._work, self._journal, self._on_error, self._retries = work, journal, on_error, retries
+        self._stack = stack
+        self._pool: ThreadPoolExecutor | None = None
+        self._slots = _AT_ONCE
+        self._flying: set[Future[None]] = set()
+
+    def run(self, tasks: list[tuple[Entry, str]]) -> None:
+        """Do them all.
+
+        Raises:
+            ConnectionError: the scheduler went away.
+        """
+        for entry, name in tasks:
+            if self.stopped:
+                break
+            task = self._attempt(entry, partial(self._prepared, entry, name))
+            if task is not None:
+                pool = self._started()
+                while len(self._flying) >= self._slots:
+                    self._land()
+                self._flying.add(pool.submit(self._do, task))
+        while self._flying:
+            self._land()
+
+    def stop(self) -> None:
+        """Begin nothing any more, and let what is at work end at its next block."""
+        self.stopped = True
+        wait(self._flying)
+
+    def _land(self) -> None:
+        landed, self._flying = wait(self._flying, return_when=FIRST_COMPLETED)
+        for future in landed:
+            future.result()
+
+    def _started(self) -> ThreadPoolExecutor:
+        """The threads that scenes are done in; with them come the cluster and a small cache, until the batch ends."""
+        if self._pool is None:
+            engine = self._work.recipe.engine
+            self._stack.enter_context(small_cache())
+            client = self._stack.enter_context(connected(engine))
+            workers = len(client.scheduler_info(n_workers=-1)["workers"])
+            self._slots = min(_AT_ONCE - 1 + max(1, workers), _MOST_AT_ONCE)
+            self._pool = self._stack.enter_context(ThreadPoolExecutor(self._slots))
+        return self._pool
+
+    def _prepared(self, entry: Entry, name: str) -> _Task | None:
+        """What is to be done for a scene; None where nothing is."""
+        found = self._work.look(entry, name)
+        if found is None:
+            self._journal.change(entry, state=entry.state)
+            sweep(self._work.folder / entry.folder)
+            return None
+        recipe = self._work.recipe
+        choice = self._choice(entry, name)
+        return _Task(entry, name, replace(recipe, engine=replace(recipe.engine, choice=choice)), *found)
+
+    def _choice(self, entry: Entry, name: str) -> Choice:
+        """What was chosen for the scene's kind, by an earlier run too; else it is chosen now, and noted."""
+        batch, kind = self._journal.batch, self._work.kind_of(name)
+        for known in batch.kinds:
+            if kind.items() <= known.items():
+                return Choice(**known["choice"])
+        choice = self._work.choose(name, entry.pixels * len(batch.scenes))
+        self._journal.keep({**kind, "probed": entry.scene, "choice": asdict(choice)})
+        return choice
+
+    def _do(self, task: _Task) -> None:
+        entry, start = task.entry, time.monotonic()
+        self._journal.change(entry, state=RUNNING)
+
+        def progress(done: int, blocks: int) -> None:
+            if self.stopped:
+                raise _StoppedError
+            self._journal.change(entry, share=done / blocks if blocks else 1.0)
+
+        def make() -> Product:
+            entry.attempts += 1
+            place = self._work.folder / entry.folder
+            return product(
+                task.name,
+                self._work.model,
+                place,
+                task.recipe,
+                overwrite=task.overwrite,
+                reuse=task.reuse,
                 progress=progress,
             )
-        if steps:
-            clean(predicted, classes, steps, overwrite=True)
-        summary = vectorize(
-            classes,
-            polygons,
-            confidence=share,
-            min_area=min_area,
-            simplification=simplification,
-            smooth=smooth,
-            touching=touching,
-            overwrite=True,
+
+        made = self._attempt(entry, make)
+        if made is not None:
+            entry.take(made)
+            self._journal.change(entry, state=DONE, share=1.0, seconds=round(time.monotonic() - start, 3))
+
+    def _attempt(self, entry: Entry, function: Callable[[], Any]) -> Any:
+        """What the function gives, tried again where the network or a disk failed; None where it fails for good.
+
+        A scene's failure is noted, whatever it is: it shall not cost another scene.
+
+        Raises:
+            ConnectionError: the scheduler went away.
+        """
+        from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+        persistently = Retrying(
+            stop=stop_after_attempt(self._retries + 1),
+            wait=wait_random_exponential(_FIRST_WAIT, _LONGEST_WAIT),
+            retry=retry_if_exception(_may_pass),
+            before_sleep=before_sleep_log(_log, logging.INFO),
+            reraise=True,
         )
-        drawn = read_polygons(polygons) if summary.polygons else None
-        preview(scene, classes, picture, read_card(model).classes, drawn, opening=opening)
-        product = Product(
-            public_name(str(scene)),
-            classes,
-            share,
-            polygons,
-            picture,
-            record,
-            summary.pixels,
-            summary.polygons,
-            summary.area_ha,
-        )
-        with atomic(record) as staged:
-            staged.write_text(json.dumps(_plain(product, model), indent=2), encoding="utf-8")
-    sweep(folder)
-    return product
+        try:
+            return persistently(function)
+        except (ConnectionError, _StoppedError) as error:
+            if isinstance(error, ConnectionError):
+                raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other scenes are done
+            failure = str(error) if isinstance(error, GeounetError) else f"{type(error).__name__}: {error}"
+            _log.debug("%s failed", entry.scene, exc_info=True)
+            self._journal.change(entry, state=FAILED, failure=" ".join(failure.split()), share=0.0)
+            self.stopped = self.stopped or self._on_error == "stop"
+        return None
 
 
-def _is_done(predicted: Path, request: str, claim: Claim) -> bool:
-    """Whether an earlier run, cut off later, has left just the raster that is asked for.
-
-    Raises:
-        OutputError: a raster of other work is in the way.
-    """
-    if not predicted.exists() or is_unfinished(predicted):
-        return False
-    if tags_of(predicted).get("REQUEST") == request:
-        return True
-    if claim.may_replace:
-        return False
-    raise OutputError(
-        f"{predicted} was made of another scene, by another model or with other options; --overwrite replaces it"
+def _may_pass(error: BaseException) -> bool:
+    """Whether it is of the network or a disk, so that it may be gone another time."""
+    cause = error.__cause__ if isinstance(error, OutputError) else error
+    by_gdal = isinstance(cause, RasterioError)
+    return isinstance(error, UnreachableError) or (
+        isinstance(cause, OSError) and not isinstance(cause, ConnectionError) and not by_gdal
     )
-
-
-def _plain(product: Product, model: Path) -> dict[str, Any]:
-    """As JSON: file names relative to the record, NaN as null."""
-    values = {name: value.name if isinstance(value, Path) else value for name, value in asdict(product).items()}
-    area = None if math.isnan(product.area_ha) else round(product.area_ha, 6)
-    return {**values, "area_ha": area, "model": model.name, "model_sha256": fingerprint(model)}

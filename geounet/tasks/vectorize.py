@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import geopandas as gpd
@@ -31,7 +31,7 @@ from geounet.raster.identity import request_hash
 from geounet.raster.scene import load_scene
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from geounet.formats.fiboa import Fiboa
@@ -53,6 +53,8 @@ class VectorSummary:
     """Pixels they cover."""
     area_ha: float
     """Hectares they cover; NaN without a CRS."""
+    hectares: Mapping[str, float] = field(default_factory=dict)
+    """The same for each class, by its name."""
 
 
 def vectorize(
@@ -118,7 +120,8 @@ def _write(
     smooth: bool,
     fiboa: Fiboa | None,
 ) -> VectorSummary:
-    count, pixels, area = 0, 0, 0.0
+    count, pixels = 0, 0
+    areas: dict[str, float] = {}
     # Simplified outlines that met in a corner may come to lie in two parts.
     multi = plan.connectivity != 4 or simplification is not None or smooth  # noqa: PLR2004
     style = classes_of(plan.scene.path)
@@ -128,8 +131,9 @@ def _write(
             writer.write_encoded(kept)
             count += len(kept)
             pixels += int(kept.attributes["pixels"].sum())
-            area += float(kept.attributes["area_ha"].sum(skipna=False))
-    return VectorSummary(count, pixels, area)
+            for name, found in kept.attributes.groupby("class_name")["area_ha"]:
+                areas[str(name)] = areas.get(str(name), 0.0) + float(found.sum(skipna=False))
+    return VectorSummary(count, pixels, sum(areas.values()), dict(sorted(areas.items())))
 
 
 def _encoded(

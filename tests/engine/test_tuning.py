@@ -14,7 +14,7 @@ from untrained import make_model
 
 from geounet.engine import probe, tuning
 from geounet.engine.devices import faster_precision
-from geounet.engine.tuning import tune
+from geounet.engine.tuning import choose, fit
 from geounet.models.model_file import load_model, save_model
 from geounet.raster.scene import load_scene
 from geounet.tasks.predict import Engine, predict
@@ -49,6 +49,13 @@ def scene(place, write_scene):
 def probing(monkeypatch):
     """Scenes are probed from two megapixels on, so that those of the tests are soon read."""
     monkeypatch.setattr(tuning, "_SMALL", 2_000_000)
+
+
+def tune(scene, card, model, device, *, window_size, **asked):
+    """What is chosen for one scene, laid over it."""
+    region = asked.get("region")
+    choice = choose(scene, card, model, device, window_size=window_size, **asked)
+    return fit(choice, scene, card, region=region, window_size=window_size)
 
 
 def test_a_scene_that_is_predicted_sooner_than_probed_is_not_probed(place, scene):

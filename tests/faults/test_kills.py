@@ -46,6 +46,7 @@ TRAIN = [
 ]
 TILE = ["tile", "scene.tif", "--labels", "classes.tif", "-o", "out", "--tile-size", "32", "--val-fraction", "0.3", "-q"]
 OVER = ["run", "scene.tif", "-m", "m.safetensors", "-o", "product", "-f", "--format", "fgb", *SMALL]
+PILE = ["run", "pile", "-m", "m.safetensors", "-o", "out", "--format", "parquet", *SMALL]
 COMMANDS = {
     "predict": [*PREDICT, *LAYERS],
     "predict over old rasters": [*PREDICT, "--confidence", "old/k.tif", "-o", "old/c.tif", "-f"],
@@ -66,7 +67,9 @@ COMMANDS = {
 EACH = {"predict": 3, "predict over old rasters": 3, "run": 5, "run over an old product": 5, "train": 3, "tile": 3,
         "tile over old chips": 5}  # fmt: skip
 """Of how many moments one is tried, for commands that have hundreds; odd numbers meet those before and after alike."""
-VARIES = {"train": ("new.safetensors.log.csv", "new.html")}
+RUNS = ("summary.json",)
+VARIES = {"train": ("new.safetensors.log.csv", "new.html"), "run": RUNS, "run over an old product": RUNS,
+          "run of ten scenes": RUNS}  # fmt: skip
 """Files that hold how long something took: their bytes differ between undisturbed runs too."""
 
 
@@ -81,6 +84,10 @@ def template(tmp_path_factory, write_scene):
     write_scene(folder / "scene.tif", random.integers(1, 255, (2, 90, 130), dtype=np.uint8), **where)
     classes = random.choice([10, 20, 255], (9, 13), p=[0.5, 0.4, 0.1]).repeat(10, 0).repeat(10, 1).astype(np.uint8)
     write_scene(folder / "classes.tif", classes, nodata=255, **where)
+    (folder / "pile").mkdir()
+    for number in range(10):
+        pixels = random.integers(1, 255, (2, 60 + number, 70), dtype=np.uint8)
+        write_scene(folder / "pile" / f"s{number}.tif", pixels, **where)
     make_model(folder / "m.safetensors")
     earlier = [
         [*PREDICT, "--confidence", "old/k.tif", "-o", "old/c.tif", "--bands", "2,1"],
@@ -118,6 +125,13 @@ def test_killed_before_and_after_each_renaming_and_removal(template, tmp_path, n
     assert len(found) > 6
     assert wrong(found, name) == []
     assert sum(one["exit"] == 0 for one in found) >= len(found) - 8
+
+
+def test_a_batch_killed_at_random(template, tmp_path):
+    """Whatever moment a batch of ten scenes dies at: the same products, catalogue and table, and nothing else."""
+    found = outcomes(template, tmp_path, "random:2:20", PILE)
+    assert wrong(found, "run of ten scenes") == []
+    assert all(one["exit"] == 0 for one in found)
 
 
 @pytest.mark.parametrize("name", ["predict", "run over an old product", "tile", "train"])

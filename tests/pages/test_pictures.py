@@ -215,7 +215,7 @@ def test_large_scenes_are_read_decimated(tmp_path, monkeypatch):
     path = write(tmp_path / "c.tif", codes, nodata=255)
     halves = geopandas.GeoDataFrame(geometry=[box(480_000, 5_415_000, 495_000, 5_430_000)], crs="EPSG:32633")
     figure = drawn(monkeypatch, path, path, tmp_path / "p.png", CLASSES, halves)
-    assert asked == [(650, 1300)] * 2
+    assert asked == [(320, 640)] * 2
     picture, axes = rendered(figure), figure.axes[1]
     assert color_at(picture, axes, 1400, 700) == CLASSES[0].rgb
     assert color_at(picture, axes, 1600, 700) == CLASSES[1].rgb

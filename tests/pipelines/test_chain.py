@@ -47,9 +47,9 @@ def test_run_makes_rasters_polygons_a_picture_and_a_record(product):
     assert names == {
         "classes.qml", "classes.tif", "classes.tif.aux.xml", "confidence.tif", "polygons.gpkg", "polygons.qml",
         "preview.png",
-        "product.json",
+        "item.json",
     }  # fmt: skip
-    record = json.loads((product / "product.json").read_text())
+    record = json.loads((product / "item.json").read_text())["properties"]
     frame = geopandas.read_file(product / "polygons.gpkg")
     with rasterio.open(product / "classes.tif") as raster, rasterio.open(SCENE) as scene:
         classes = raster.read(1)
@@ -59,8 +59,8 @@ def test_run_makes_rasters_polygons_a_picture_and_a_record(product):
         burnt = rasterize(shapes, raster.shape, fill=255, transform=raster.transform, dtype="uint8")
         pixel = abs(raster.transform.determinant)
     np.testing.assert_array_equal(burnt, classes)
-    assert record["pixels"] == frame["pixels"].sum() == (classes != 255).sum()
-    assert record["polygon_count"] == len(frame)
+    assert record["geounet:pixels"] == frame["pixels"].sum() == (classes != 255).sum()
+    assert record["geounet:polygons"] == len(frame)
     assert frame["area_ha"].sum() == pytest.approx((classes != 255).sum() * pixel / 1e4, rel=2e-3)
     assert frame["confidence"].between(0, 1).all()
     assert cog_validate(product / "classes.tif", strict=True, quiet=True)[0]
@@ -114,25 +114,26 @@ def test_the_model_is_good_on_the_scene_it_was_not_trained_on(product, tmp_path)
     assert json.loads(by_polygons)["accuracy"] == pytest.approx(scores["accuracy"])
 
 
-def test_run_goes_on_where_it_stopped_and_refuses_what_is_finished(product, tmp_path):
+def test_run_goes_on_where_it_stopped_and_passes_over_what_is_finished(product, tmp_path):
     """A folder without its record is unfinished: the raster stays, the rest is made. With it, it is finished."""
     folder = tmp_path / "scene_spring"
     shutil.copytree(product, folder)
-    (folder / "product.json").unlink()
+    (folder / "item.json").unlink()
     (folder / "polygons.gpkg").unlink()
     before = (folder / "classes.tif").stat().st_mtime_ns
     done("run", SCENE, "-m", MODEL, "-o", tmp_path)
     assert (folder / "classes.tif").stat().st_mtime_ns == before
     assert (folder / "polygons.gpkg").exists()
-    (folder / "product.json").unlink()
+    (folder / "item.json").unlink()
     box = ["--bbox", "0,0,9e6,9e6"]
     other = CliRunner().invoke(cli, ["run", str(SCENE), "-m", str(MODEL), "-o", str(tmp_path), *box])
     assert other.exit_code == 1
     assert "with other options; --overwrite replaces it" in other.stderr
     done("run", SCENE, "-m", MODEL, "-o", tmp_path)
-    again = CliRunner().invoke(cli, ["run", str(SCENE), "-m", str(MODEL), "-o", str(tmp_path)])
-    assert again.exit_code == 1
-    assert "product.json exists" in again.stderr
+    before = (folder / "item.json").stat().st_mtime_ns
+    _, said = done("run", SCENE, "-m", MODEL, "-o", tmp_path)
+    assert "scene_spring: unchanged" in said
+    assert (folder / "item.json").stat().st_mtime_ns == before
 
 
 def test_run_of_several_scenes_leaves_the_good_ones_alone(tmp_path):

@@ -179,11 +179,13 @@ CASES = {
         f"{RUN} --format fgb --sieve 25 --sieve-to largest --sieve-connectivity 8 --fill-holes 30 --nodata 3",
         f"{RUN} --format geojson --boundary-class 10 --bbox 480100,5429500,480700,5429900 --overwrite",
         f"{RUN} --bands 4,3,2,1 --force --radiometry as-is --window-size 64 --halo 16 --device cpu",
-        f"{RUN} --runtime torch --precision fp32 --tta --scheduler local",
+        f"{RUN} --runtime torch --precision fp32 --tta --scheduler local --changed skip --on-error stop --retries 0",
+        f"{RUN} --dry-run",
         f"{RUN.replace('s.tif s2.tif', 'gcp.tif')} --georeference gcp",
         f"{RUN.replace('s.tif s2.tif', 'rgba.tif')} --alpha-is-data --radiometry as-is",
         f"{RUN.replace('s.tif s2.tif', 'pile')} --pattern 's*.tif' {SCREENED} --resolution 11",
     ],
+    "status": ["status made --json"],
     "models show": ["models show m.safetensors --json"],
     "models verify": ["models verify m.safetensors"],
     "models import": [
@@ -266,6 +268,8 @@ def ground(tmp_path_factory, write_scene, classes):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         frame_files(folder)
+    (folder / "made").mkdir()
+    (folder / "made" / "summary.json").write_text(json.dumps({"scenes": [], "state": "finished"}))
     network = network_of(Architecture(4, 3, "unet", "resnet18"))
     torch.save(network.state_dict(), folder / "w.pt")
     torch.jit.trace(network, torch.zeros(1, 4, 64, 64)).save(folder / "traced.pt")

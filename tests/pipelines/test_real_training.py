@@ -64,7 +64,7 @@ def test_korean_chips_train_and_run(data, tmp_path):
     assert set(np.unique(codes)) <= {10, 30, 50, 70, 100}
     # UTM's scale differs from the ground's by up to 4 in 10,000 each way.
     assert frame["area_ha"].sum() == pytest.approx(codes.size / 100, rel=8e-4)
-    assert json.loads((folder / "product.json").read_text())["pixels"] == codes.size
+    assert json.loads((folder / "item.json").read_text())["properties"]["geounet:pixels"] == codes.size
 
 
 def test_pictures_without_georeference_train_and_predict(data, tmp_path):

@@ -1,6 +1,5 @@
 """Chips hold the pixels of their scenes, open in torchgeo, share no ground between parts, and are gone on with."""
 
-import json
 from pathlib import Path
 
 import geopandas
@@ -10,8 +9,6 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from pystac.validation.local_validator import get_local_schema_cache
-from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from rasterio.enums import ColorInterp
 from torchgeo.datasets import RasterDataset
 from torchgeo.samplers import GridGeoSampler
@@ -114,22 +111,6 @@ def test_parts_share_no_ground_whatever_the_overlap(pair, tmp_path, write_scene)
     assert all((tmp_path / "c" / record.label).exists() for record in records)
     overlaps = index[index["part"] == "train"].geometry.area.sum() > 2.2 * ground["train"].area
     assert overlaps
-
-
-@pytest.fixture
-def valid():
-    """A function that holds STAC's own schema against a document; those of the extensions are elsewhere."""
-    validator = JsonSchemaSTACValidator()
-    validator.schema_cache |= get_local_schema_cache()
-
-    def check(path):
-        document = json.loads(path.read_text())
-        kind = {"Feature": "item", "Collection": "collection", "Catalog": "catalog"}[document["type"]]
-        uri = f"https://schemas.stacspec.org/v{document['stac_version']}/{kind}-spec/json-schema/{kind}.json"
-        validator._validate_from_uri(document, pystac.STACObjectType[kind.upper()], uri)
-        return document
-
-    return check
 
 
 def test_the_catalogue_is_valid_stac_and_leads_to_every_file(pair, tmp_path, valid):
