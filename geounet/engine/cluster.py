@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -25,7 +25,7 @@ _AHEAD = 8
 """Tasks that wait for each thread of the workers: enough that none runs dry while the client is busy."""
 _LEAST_AHEAD = 64
 """Tasks in flight where the workers are few, or not there yet."""
-_GONE = "the Dask scheduler went away; start the same command again to go on"
+GONE = "the Dask scheduler went away; start the same command again to go on"
 _LEAN = {
     # Samples the stacks of all threads a hundred times a second, while the network wants the interpreter.
     "distributed.worker.profile.enabled": False,
@@ -85,11 +85,12 @@ def _connect(scheduler: str, workers: int) -> Iterator[Client]:
     from distributed import Client
 
     if scheduler != "local":
-        with _join(scheduler) as client:
+        with closing(_join(scheduler)) as client:
             yield client
         return
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with dask.config.set(_LEAN), _start(workers) as cluster, Client(cluster) as client:
+    # Closed, not left: the last to use it may be another thread than the first, and a client knows its own by context.
+    with dask.config.set(_LEAN), _start(workers) as cluster, closing(Client(cluster)) as client:
         yield client
 
 
@@ -160,7 +161,7 @@ def map_unordered(
                 raise result
             if future.cancelled():
                 # Not a GeounetError: nothing is wrong with the input, and what is done can be gone on with.
-                raise ConnectionError(_GONE)
+                raise ConnectionError(GONE)
             take(result)
             top_up()
     finally:
@@ -172,7 +173,7 @@ def _threads(client: Client) -> int:
     try:
         return sum(client.nthreads().values())
     except OSError as error:
-        raise ConnectionError(_GONE) from error
+        raise ConnectionError(GONE) from error
 
 
 def _attempt(function: Callable[..., Any], item: Any) -> Any:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from geounet.raster.scene import Scene
 
 
+HERE = "here"
+"""The scheduler of work that is a task of a worker already."""
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """How to run; nothing here changes a pixel but `precision` and `tta`, and by rounding the window and the device."""
@@ -38,11 +42,13 @@ class Engine:
     runtime: str = "auto"
     """See :data:`geounet.engine.runtimes.RUNTIMES`."""
     scheduler: str = "local"
-    """See :func:`geounet.engine.cluster.connect`."""
+    """See :func:`geounet.engine.cluster.connect`; :data:`HERE` for this thread, without Dask."""
     workers: int = 1
     """See :func:`geounet.engine.cluster.connect`."""
     tta: bool = False
     """Test-time augmentation, at eight times the work; see :mod:`geounet.engine.symmetry`."""
+    threads: int | None = None
+    """Threads of a network that runs in this process; by default as many as it may use cores."""
     choice: Choice | None = None
     """What halo, precision and runtime are, where they have been chosen for many scenes together."""
 

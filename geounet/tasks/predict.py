@@ -17,7 +17,7 @@ from geounet.engine.cluster import connect, map_unordered, threads_per_worker, u
 from geounet.engine.compatibility import region_of, scene_for_model
 from geounet.engine.devices import pick_device
 from geounet.engine.inference import PROBABILITIES, Job, run_block
-from geounet.engine.plan import Engine, Plan, choice_for, plan_prediction
+from geounet.engine.plan import HERE, Engine, Plan, choice_for, plan_prediction
 from geounet.engine.provenance import Work, request_of, store_identity, tags_for
 from geounet.engine.quantization import quantize
 from geounet.engine.runtimes import CONFIDENCE_LEVELS, NetworkSetup
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from geounet.classes import LandClass
+    from geounet.grid import Block
     from geounet.models.model_file import ModelCard
     from geounet.raster.scene import Scene
 
@@ -238,12 +239,23 @@ def _run_blocks(work: Work, store: TileStore, engine: Engine, progress: Progress
         records.append(record)
         progress(len(records), len(blocks))
 
-    if missing:
+    def job(threads: int) -> Job:
+        return Job(work.plan.scene, _network(work, threads), store, work.plan.reach)
+
+    if missing and _needs_no_cluster(engine, blocks):
+        here = job(engine.threads or len(usable_cores()))
+        for block in missing:
+            take(run_block(here, block))
+    elif missing:
         with connected(engine) as client:
-            network = _network(work, threads_per_worker(client))
-            job = Job(work.plan.scene, network, store, work.plan.reach)
-            map_unordered(client, partial(run_block, job), missing, take)
+            map_unordered(client, partial(run_block, job(threads_per_worker(client))), missing, take)
     return records, resumed
+
+
+def _needs_no_cluster(engine: Engine, blocks: Sequence[Block]) -> bool:
+    """Whether there is nothing to share out: one block, and one worker, which would be this process."""
+    alone = engine.scheduler == "local" and engine.workers == 1 and _devices(engine) == 1
+    return engine.scheduler == HERE or (alone and len(blocks) == 1)
 
 
 @contextmanager
@@ -253,14 +265,13 @@ def connected(engine: Engine) -> Iterator[Client]:
     Raises:
         GeounetError: no scheduler answers.
     """
-    device = str(pick_device(engine.device))
-    with connect(engine.scheduler, max(engine.workers, _devices(device))) as client:
+    with connect(engine.scheduler, max(engine.workers, _devices(engine))) as client:
         yield client
 
 
-def _devices(name: str) -> int:
+def _devices(engine: Engine) -> int:
     """How many workers it takes to keep all of this machine's devices of a name busy."""
-    return torch.cuda.device_count() if name == "cuda" else 1
+    return torch.cuda.device_count() if str(pick_device(engine.device)) == "cuda" else 1
 
 
 def _with_integers(work: Work, store: TileStore) -> Work:

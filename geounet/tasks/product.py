@@ -13,7 +13,7 @@ from geounet.errors import OutputError
 from geounet.formats.vector_io import check_place
 from geounet.models.model_file import fingerprint, read_card
 from geounet.outputs import claimed, is_unfinished, sweep
-from geounet.pages.pictures import preview
+from geounet.pages.pictures import preview, shows_outlines
 from geounet.products.record import RECORD, Making, Product, remove_stale, write_record
 from geounet.raster.cog import tags_of
 from geounet.raster.opening import AS_IS, Opening
@@ -39,7 +39,7 @@ __all__ = ["Making", "Product", "Recipe", "making_of", "product"]
 
 _LOOK = 1024
 """Pixels along each side of what is read of a scene to tell how much of it masks hide."""
-_CHANGE_NOTHING = ("tile_size", "scheduler", "workers", "choice")
+_CHANGE_NOTHING = ("tile_size", "scheduler", "workers", "threads", "choice")
 """What an engine is told that changes no pixel, or that follows from the rest."""
 
 
@@ -145,10 +145,10 @@ def product(
         anew = overwrite and not (reuse or claim.resumed)
         predicted = _predict(scene, model, folder, recipe, claim, anew, progress)
         summary = _outline(folder, polygons, recipe)
-        card = read_card(model)
-        drawn = read_polygons(polygons) if summary.polygons else None
+        card, classes = read_card(model), load_scene(folder / "classes.tif")
+        drawn = read_polygons(polygons) if summary.polygons and shows_outlines(classes) else None
         preview(scene, folder / "classes.tif", folder / "preview.png", card.classes, drawn, opening=recipe.opening)
-        classes, pixels = load_scene(folder / "classes.tif"), int(tags_of(predicted)[VALID_PIXELS])
+        pixels = int(tags_of(predicted)[VALID_PIXELS])
         made = Product(
             id=scene_id(scene),
             scene=public_name(str(scene)),

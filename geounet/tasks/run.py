@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from rasterio.errors import RasterioError
 
+from geounet.engine.cluster import GONE, threads_per_worker
 from geounet.engine.compatibility import region_of, scene_for_model
 from geounet.engine.devices import pick_device
-from geounet.engine.plan import choice_for
+from geounet.engine.plan import HERE, choice_for
 from geounet.engine.tuning import Choice
 from geounet.errors import GeounetError, OutputError, SceneError, UnreachableError
 from geounet.models.model_file import fingerprint, read_card
@@ -46,6 +48,8 @@ from geounet.tasks.product import Recipe, making_of, product
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from distributed import Client
+
     from geounet.models.model_file import ModelCard
     from geounet.products.record import Product
 
@@ -55,7 +59,9 @@ __all__ = ["Batch", "Recipe", "run"]
 
 _AT_ONCE = 3
 """Scenes at work on one machine: one is read while the network is busy with another, and a third becomes polygons."""
-_MOST_AT_ONCE = 16
+_MOST_AT_ONCE = 64
+_DEATHS = 2
+"""How many workers may die over a scene."""
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 """Seconds before something is tried again; the first time, and at most."""
 _log = logging.getLogger(__name__)
@@ -255,6 +261,8 @@ class _Runner:
         self._stack = stack
         self._pool: ThreadPoolExecutor | None = None
         self._slots = _AT_ONCE
+        self._cluster: _Cluster | None = None
+        self._held = False
         self._flying: set[Future[None]] = set()
 
     def run(self, tasks: list[tuple[Entry, str]]) -> None:
@@ -269,6 +277,8 @@ class _Runner:
             task = self._attempt(entry, partial(self._prepared, entry, name))
             if task is not None:
                 pool = self._started()
+                if entry.pixels > task.recipe.engine.tile_size**2:
+                    self._hold()
                 while len(self._flying) >= self._slots:
                     self._land()
                 self._flying.add(pool.submit(self._do, task))
@@ -290,11 +300,18 @@ class _Runner:
         if self._pool is None:
             engine = self._work.recipe.engine
             self._stack.enter_context(small_cache())
-            client = self._stack.enter_context(connected(engine))
-            workers = len(client.scheduler_info(n_workers=-1)["workers"])
-            self._slots = min(_AT_ONCE - 1 + max(1, workers), _MOST_AT_ONCE)
+            if engine.scheduler != "local" or engine.workers > 1:
+                self._cluster = _Cluster(self._stack.enter_context(connected(engine)))
+                self._held = True
+                self._slots = min(_AT_ONCE - 1 + self._cluster.threads, _MOST_AT_ONCE)
             self._pool = self._stack.enter_context(ThreadPoolExecutor(self._slots))
         return self._pool
+
+    def _hold(self) -> None:
+        """Keep the cluster within this process from the first scene of several blocks to the end of the batch."""
+        if not self._held:
+            self._stack.enter_context(connected(self._work.recipe.engine))
+            self._held = True
 
     def _prepared(self, entry: Entry, name: str) -> _Task | None:
         """What is to be done for a scene; None where nothing is."""
@@ -328,16 +345,10 @@ class _Runner:
 
         def make() -> Product:
             entry.attempts += 1
-            place = self._work.folder / entry.folder
-            return product(
-                task.name,
-                self._work.model,
-                place,
-                task.recipe,
-                overwrite=task.overwrite,
-                reuse=task.reuse,
-                progress=progress,
-            )
+            place, how = self._work.folder / entry.folder, {"overwrite": task.overwrite, "reuse": task.reuse}
+            if self._cluster is not None and entry.pixels <= task.recipe.engine.tile_size**2:
+                return self._cluster.make(task.name, self._work.model, place, task.recipe, how)
+            return product(task.name, self._work.model, place, task.recipe, **how, progress=progress)
 
         made = self._attempt(entry, make)
         if made is not None:
@@ -372,6 +383,79 @@ class _Runner:
             self._journal.change(entry, state=FAILED, failure=" ".join(failure.split()), share=0.0)
             self.stopped = self.stopped or self._on_error == "stop"
         return None
+
+
+class _Cluster:
+    """Workers elsewhere, or processes of their own: a scene of one block is as a whole the task of one of them."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._share = threads_per_worker(client)
+        self.threads = max(1, sum(client.nthreads().values()))
+
+    def make(self, name: str, model: Path, folder: Path, recipe: Recipe, how: dict[str, Any]) -> Product:
+        """As :func:`geounet.tasks.product.product`; what is said there is said here.
+
+        Raises:
+            ConnectionError: the scheduler went away.
+        """
+        from distributed import CancelledError
+
+        engine = replace(recipe.engine, scheduler=HERE, threads=self._share)
+        work = partial(_made_there, name, model.absolute(), folder.absolute(), replace(recipe, engine=engine), how)
+        future = self._client.submit(work, pure=False, retries=_DEATHS)
+        try:
+            outcome: _Outcome = future.result()
+        except CancelledError as gone:
+            raise ConnectionError(GONE) from gone
+        for logger, level, text in outcome.said:
+            logging.getLogger(logger).log(level, "%s", text)
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.product is not None
+        return replace(outcome.product, folder=folder, polygons=folder / outcome.product.polygons.name)
+
+
+class _Said(logging.Handler):
+    """Keeps what this thread says."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.records: list[tuple[str, int, str]] = []
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:
+            self.records.append((record.name, record.levelno, record.getMessage()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What came of a scene where a worker did all of it."""
+
+    product: Product | None
+    error: Exception | None
+    said: list[tuple[str, int, str]]
+    """Name of a logger, level, and text."""
+
+
+def _made_there(name: str, model: Path, folder: Path, recipe: Recipe, how: dict[str, Any]) -> _Outcome:
+    """Make a product, as the task of a worker."""
+    said, logger = _Said(), logging.getLogger("geounet")
+    logger.addHandler(said)
+    try:
+        return _Outcome(product(name, model, folder, recipe, **how), None, said.records)
+    except Exception as error:  # noqa: BLE001 - raised where the batch is
+        return _Outcome(None, _portable(error), said.records)
+    finally:
+        logger.removeHandler(said)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error without its cause, which may not survive the journey; what may pass stays so."""
+    if isinstance(error, GeounetError):
+        return UnreachableError(*error.args) if _may_pass(error) else type(error)(*error.args)
+    return error if isinstance(error, OSError) else RuntimeError(f"{type(error).__name__}: {error}")
 
 
 def _may_pass(error: BaseException) -> bool:

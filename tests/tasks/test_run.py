@@ -83,10 +83,11 @@ def test_each_scene_of_a_batch_becomes_what_it_becomes_alone(place, workers):
         assert entry.hectares == pytest.approx(dict(frame.groupby("class_name")["area_ha"].sum()), abs=1e-5)
 
 
-def test_blocks_of_different_scenes_run_on_a_cluster_elsewhere(place, two_workers):
+@pytest.mark.parametrize("tile_size", [48, 2048])
+def test_blocks_of_several_scenes_or_whole_ones_run_on_a_cluster_elsewhere(place, two_workers, tile_size):
     again(place)
     elsewhere = place / "elsewhere"
-    engine = replace(FP32, scheduler=two_workers)
+    engine = replace(FP32, scheduler=two_workers, tile_size=tile_size)
     run([place / "in"], place / "m.safetensors", elsewhere, replace(RECIPE, engine=engine))
     found, expected = files(elsewhere), files(place / "out")
     assert {name: found[name] == expected[name] for name in expected} == dict.fromkeys(found, True)
@@ -202,6 +203,20 @@ def test_one_scene_does_not_cost_another(place, monkeypatch):
     monkeypatch.undo()
     (place / "in" / "bad.tif").unlink()
     assert states(again(place, overwrite=True)) == {f"s{number}": "done" for number in range(5)}
+
+
+def test_what_workers_say_and_what_fails_there_is_told_here(place, two_workers, write_scene, caplog):
+    """Whole scenes are tasks: one is cut off in its last block, and one is filled with -9999 without a word."""
+    whole = (place / "in" / "s2.tif").read_bytes()
+    (place / "in" / "s2.tif").write_bytes(whole[: len(whole) // 2])
+    filled = np.random.default_rng(1).integers(1, 250, (2, 90, 80)).astype(np.int16)
+    filled[:, :, 30:] = -9999
+    write_scene(place / "in" / "s3.tif", filled)
+    engine = replace(FP32, scheduler=two_workers, tile_size=2048)
+    batch = again(place, replace(RECIPE, engine=engine, radiometry="as-is"))
+    assert batch.counts == {"done": 4, "failed": 1}
+    assert "s2.tif is damaged" in batch.of("failed")[0].failure
+    assert sum("-9999" in record.getMessage() for record in caplog.records) >= 1
 
 
 def test_it_stops_at_a_failure_where_that_is_asked_for(place):
