@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from geounet.tasks.clean import clean
     from geounet.tasks.evaluate import evaluate
     from geounet.tasks.info import info
+    from geounet.tasks.mosaic import mosaic
     from geounet.tasks.predict import predict
     from geounet.tasks.product import product
     from geounet.tasks.rasterize import rasterize
@@ -31,6 +32,7 @@ __all__ = [
     "clean",
     "evaluate",
     "info",
+    "mosaic",
     "open_product",
     "open_scene",
     "predict",

@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": "Compare a prediction with a reference.",
     "run": "Predict, vectorise and picture each scene.",
     "status": "Say how far a batch is.",
+    "mosaic": "Join products to one map.",
     "models": "Show, check, import and export models.",
     "demo": "Run the whole chain on the sample tiles.",
 }

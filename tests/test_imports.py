@@ -21,7 +21,7 @@ MODULES = {
 ORDER = [
     "errors", "grid", "allocation", "compiling", "light_torchvision", "classes", "class_tables", "outputs",
     "raster", "sources", "models", "data", "components", "outlines", "formats", "engine", "training", "metrics",
-    "arrays", "pages", "products", "tasks",
+    "arrays", "pages", "products", "maps", "tasks",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ The file appears under its name only when it is whole.
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,14 @@ from geounet.raster.scene import load_scene, opened, pixel_coordinates_allowed, 
 from geounet.raster.styles import write_qml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from affine import Affine
     from numpy.typing import NDArray
 
     from geounet.grid import Window
+
+    Put = Callable[[Window, NDArray[Any]], None]
 
 CLASSES_TAG = "CLASSES"
 """TIFF tag with the class table as JSON: a list of value, name, color."""
@@ -75,6 +78,22 @@ def write_cog(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Window,
     Raises:
         OutputError: the file cannot be written.
     """
+    with cog_writer(path, profile) as put:
+        for window, array in pieces:
+            put(window, array)
+
+
+@contextmanager
+def cog_writer(path: Path, profile: RasterProfile) -> Iterator[Put]:
+    """A function that takes a raster's pieces as :func:`write_cog` has them; the raster is whole at the end.
+
+    Args:
+        path: replaced if it exists.
+        profile: what the raster is.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file in it")
     try:
@@ -82,7 +101,8 @@ def write_cog(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Window,
             plain = cog.with_name(f"{path.name}.plain")
             # GDAL would hold up to a twentieth of the memory in blocks that nobody asks for again.
             with small_cache():
-                _write_plain(plain, profile, pieces)
+                with _plain_writer(plain, profile) as put:
+                    yield put
                 _copy_to_cog(plain, cog, {"nbits": 16} if profile.dtype == "float16" else {})
             plain.unlink()
             if profile.classes:
@@ -99,7 +119,8 @@ def _companions(path: Path) -> tuple[Path, ...]:
     return (path.with_suffix(".qml"), sidecar) if sidecar.exists() else ()
 
 
-def _write_plain(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Window, NDArray[Any]]]) -> None:
+@contextmanager
+def _plain_writer(path: Path, profile: RasterProfile) -> Iterator[Put]:
     # Uncompressed, so that a piece which covers a part of a TIFF tile is written in place.
     with (
         pixel_coordinates_allowed(),
@@ -122,9 +143,12 @@ def _write_plain(path: Path, profile: RasterProfile, pieces: Iterable[tuple[Wind
         ) as dataset,
     ):
         _describe(dataset, profile)
-        for window, array in pieces:
+
+        def put(window: Window, array: NDArray[Any]) -> None:
             area = rasterio.windows.Window(window.col, window.row, window.width, window.height)
             dataset.write(array.astype(dataset.dtypes[0], copy=False), window=area)
+
+        yield put
 
 
 def _type_options(profile: RasterProfile) -> dict[str, Any]:

@@ -57,6 +57,8 @@ COMMANDS = {
     "vectorize to GeoParquet": ["vectorize", "classes.tif", "-o", "out/v.parquet", "--simplify", "9", "-q"],
     "vectorize to GeoPackage": ["vectorize", "classes.tif", "-o", "out/v.gpkg", "-q"],
     "vectorize over an old shapefile": ["vectorize", "classes.tif", "-o", "old/v.shp", "-f", "-q"],
+    "mosaic": ["mosaic", "product", "pieces", "-o", "out/m.tif", "--polygons", "out/m.fgb", "--tile-size", "20", "-q"],
+    "mosaic over an old map": ["mosaic", "pieces", "-o", "old/c.tif", "--confidence", "old/k.tif", "-f", "-q"],
     "rasterize": ["rasterize", "old/v.shp", "--like", "scene.tif", "-o", "out/r.tif", "-q"],
     "tile": TILE,
     "tile over old chips": ["tile", "scene.tif", "-o", "chips", "--tile-size", "48", "-f", "-q"],
@@ -94,6 +96,7 @@ def template(tmp_path_factory, write_scene):
         ["vectorize", "classes.tif", "-o", "old/v.shp", "--min-area", "1", "-q"],
         ["run", "scene.tif", "-m", "m.safetensors", "-o", "product", "--format", "fgb", "--bands", "2,1", *SMALL],
         ["tile", "scene.tif", "-o", "chips", "--tile-size", "32", "-q"],
+        ["run", "pile/s1.tif", "pile/s2.tif", "-m", "m.safetensors", "-o", "pieces", "--format", "fgb", *SMALL],
     ]
     for command in earlier:
         subprocess.run([Path(sys.executable).with_name("geounet"), *command], cwd=folder, check=True, timeout=120)

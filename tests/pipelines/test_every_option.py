@@ -19,6 +19,7 @@ import torch
 from click.testing import CliRunner
 from geopandas.testing import assert_geodataframe_equal
 from geounet_pipelines.main import cli
+from made import make_product
 from placed import corner_points, plane_rpcs, write_placed
 from rasterio.enums import ColorInterp
 from untrained import CLASSES, make_model, network_of
@@ -186,6 +187,13 @@ CASES = {
         f"{RUN.replace('s.tif s2.tif', 'pile')} --pattern 's*.tif' {SCREENED} --resolution 11",
     ],
     "status": ["status made --json"],
+    "mosaic": [
+        "mosaic made -o o.tif --confidence o2.tif --polygons o.gpkg --prefer vote --min-area 0.2 --simplify 9 --smooth",
+        (
+            "mosaic made/a made/b -o o.tif --polygons o.parquet --crs EPSG:32632 --resolution 12 --workers 2 "
+            "--fiboa it --field-class 10 --observed 2020-07-01 --overwrite"
+        ),
+    ],
     "models show": ["models show m.safetensors --json"],
     "models verify": ["models verify m.safetensors"],
     "models import": [
@@ -199,7 +207,7 @@ CASES = {
     "demo": ["demo -o shown --overwrite"],
 }
 SEVERAL = {"predict": "--tile-size 32", "clean": "--tile-size 13", "vectorize": "--tile-size 13",
-           "rasterize": "--tile-size 13", "run": "--tile-size 32 --workers 1"}  # fmt: skip
+           "rasterize": "--tile-size 13", "run": "--tile-size 32 --workers 1", "mosaic": "--tile-size 13"}  # fmt: skip
 """What makes blocks small, where a command has an option for it; bands and batches are small besides."""
 PLAIN = {"photometric": "MINISBLACK", "alpha": "UNSPECIFIED"}
 """Else a fourth band of bytes would be alpha."""
@@ -268,7 +276,10 @@ def ground(tmp_path_factory, write_scene, classes):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         frame_files(folder)
-    (folder / "made").mkdir()
+    for number, name in enumerate("ab"):
+        make_product(
+            folder / "made" / name, codes[:, 20 * number :], transform=NORTH_UP * NORTH_UP.translation(20 * number, 0)
+        )
     (folder / "made" / "summary.json").write_text(json.dumps({"scenes": [], "state": "finished"}))
     network = network_of(Architecture(4, 3, "unet", "resnet18"))
     torch.save(network.state_dict(), folder / "w.pt")
