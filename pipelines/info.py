@@ -12,11 +12,12 @@ from . import options
 
 
 @click.command()
-@click.argument("scene")
+@click.argument("scene", required=False)
 @options.option("--model", "-m", type=click.Path(path_type=Path), help="Model file; say whether it fits the scene.")
 @options.opening
 @options.radiometry
 @options.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.searched("scene", one=True)
 @options.common
 def command(scene: str, model: Path | None, as_json: bool, quiet: bool, **given: Any) -> None:  # noqa: ARG001 - no progress here
     """Describe SCENE: size, bands, CRS, pixel size, nodata, values."""

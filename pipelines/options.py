@@ -114,7 +114,8 @@ bands = option(
 )
 bbox = option(
     "--bbox", callback=parse_numbers(float, 4),
-    help="Only this box: minx,miny,maxx,maxy in the scene's CRS; the same pixels as the crop of the whole.",
+    help="Only this box: minx,miny,maxx,maxy in the scene's CRS; the same pixels as the crop of the whole. With "
+    "--stac-api west,south,east,north in degrees, what items must touch; they are not cropped.",
 )  # fmt: skip
 quiet = option("--quiet", "-q", is_flag=True, expose_value=True, help="No progress on standard error.")
 verbose = option(
@@ -162,6 +163,82 @@ georeference = option(
 pattern = option(
     "--pattern", metavar="GLOB", help="Of folders, only the files whose names fit, such as '*_B*.tif'.",
 )  # fmt: skip
+_SEARCH = ("stac_api", "collections", "datetime", "max_cloud", "limit")
+
+
+def searched(argument: str, *, one: bool = False, crops: bool = False) -> Decorator:
+    """Scenes by their names or by a search of a STAC API; the command gets the names of what was found.
+
+    Args:
+        argument: the parameter that holds names of scenes.
+        one: whether the command takes one scene.
+        crops: whether it has a --bbox of its own, which stands for the search's where there is one.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_found(**given: Any) -> Any:
+            how = {name: given.pop(name) for name in _SEARCH}
+            box = given.get("bbox") if crops else given.pop("bbox")
+            names = [given[argument]] if one and given[argument] else list(given[argument] or ())
+            if how["stac_api"] is None:
+                _without_search(how, box, names, crops=crops)
+                return function(**given)
+            if names:
+                raise click.UsageError("give scenes, or --stac-api to find some; not both")
+            found = _found(how, box)
+            if one and len(found) != 1:
+                raise click.UsageError(f"the search finds {len(found)} items, and one is needed; --limit 1 takes one")
+            given[argument] = found[0] if one else found
+            given |= {"bbox": None} if crops else {}
+            return function(**given)
+
+        wrapped: Callable[..., Any] = with_found
+        for add in _search_options(crops=crops):
+            wrapped = add(wrapped)
+        return wrapped
+
+    return decorate
+
+
+def _without_search(how: dict[str, Any], box: Any, names: list[Any], *, crops: bool) -> None:
+    """Raises UsageError where something is said of a search that is none, or no scene is given."""
+    if not names:
+        raise click.UsageError("give scenes, or --stac-api to find some")
+    said = [name for name in _SEARCH if how[name]] + (["bbox"] if box and not crops else [])
+    if said:
+        option_name = {"collections": "collection"}.get(said[0], said[0]).replace("_", "-")
+        raise click.UsageError(f"--{option_name} says something of --stac-api: give that too, or leave it out")
+
+
+def _found(how: dict[str, Any], box: Any) -> tuple[str, ...]:
+    from geounet.sources.search import Search, search
+
+    api, collections, datetime, max_cloud, limit = (how[name] for name in _SEARCH)
+    return search(Search(api, collections, box, datetime, max_cloud, limit))
+
+
+def _search_options(*, crops: bool) -> list[Decorator]:
+    box = option(
+        "--bbox", callback=parse_numbers(float, 4),
+        help="With --stac-api: west,south,east,north in degrees, what items must touch.",
+    )  # fmt: skip
+    added = [
+        option("--limit", type=click.IntRange(1), help="With --stac-api: most items, the newest first."),
+        option(
+            "--max-cloud", type=click.FloatRange(0, 100), metavar="PERCENT",
+            help="With --stac-api: only items that state at most so many clouds.",
+        ),
+        option(
+            "--datetime", metavar="TIME[/TIME]",
+            help="With --stac-api: a moment, day, month or year, or a range: 2024-05/2024-07-15, 2024-05-01/...",
+        ),
+        option("--collection", "collections", multiple=True, metavar="NAME", help="With --stac-api: only of this one."),
+        option("--stac-api", metavar="URL", help="Search this STAC API for scenes, instead of naming them."),
+    ]  # fmt: skip
+    return added if crops else [box, *added]
+
+
 masks = option(
     "--mask", "masks", multiple=True, metavar="MASK",
     help="What hides pixels (clouds): scl, qa_pixel, BAND:3,8,9, BAND:bits:3,4, or a raster, all but 0 or with values.",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("scene")
+@click.argument("scene", required=False)
 @options.model
 @options.out("Class raster (COG).")
 @options.option("--confidence", type=click.Path(path_type=Path), help="Raster of the class's probability (COG).")
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @options.engine
 @options.bbox
 @options.overwrite
+@options.searched("scene", one=True, crops=True)
 @options.common
 @options.depends(probabilities_dtype=("probabilities",))
 def command(scene: str, model: Path, out: Path, quiet: bool, **given: Any) -> None:

@@ -20,7 +20,7 @@ _RECIPE = (
 
 
 @click.command()
-@click.argument("scenes", nargs=-1, required=True, metavar="SCENE...")
+@click.argument("scenes", nargs=-1, metavar="SCENE...")
 @options.model
 @options.out("Folder; each scene gets a folder of its name in it.")
 @options.option(
@@ -68,6 +68,7 @@ _RECIPE = (
 )
 @options.option("--dry-run", is_flag=True, help="Only say what would be done, of what size, and about how long.")
 @options.option("--overwrite", "-f", is_flag=True, help="Make finished products anew, too.")
+@options.searched("scenes", crops=True)
 @options.common
 @options.depends(sieve_to=("sieve",), connectivity=("sieve",))
 def command(scenes: tuple[str, ...], model: Path, out: Path, quiet: bool, dry_run: bool, **given: Any) -> None:

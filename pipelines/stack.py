@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("scenes", nargs=-1, required=True, metavar="SCENE...")
+@click.argument("scenes", nargs=-1, metavar="SCENE...")
 @options.out("The stack (.vrt), which all commands read like any raster.")
 @options.pattern
 @options.bands
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     help="How bands of other grids come to it.",
 )  # fmt: skip
 @options.overwrite
+@options.searched("scenes")
 @options.common
 def command(
     scenes: tuple[str, ...],

@@ -14,7 +14,7 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("scenes", nargs=-1, required=True, metavar="SCENE...")
+@click.argument("scenes", nargs=-1, metavar="SCENE...")
 @options.out("Folder for images/, labels/, a STAC catalogue and index.parquet; for each part a folder in it.")
 @options.option("--labels", multiple=True, type=_PATH, help="Label rasters, polygon files or folders; may be repeated.")
 @options.option("--tile-size", type=click.IntRange(1), default=256, show_default=True, help="Side of a chip in pixels.")
@@ -44,6 +44,7 @@ _PATH = click.Path(path_type=Path)
 @options.scheduler
 @options.workers
 @options.overwrite
+@options.searched("scenes")
 @options.common
 @options.depends(
     seed=("val_fraction", "test_fraction"),

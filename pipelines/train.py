@@ -43,7 +43,7 @@ class ManyValues(click.Command):
 
 
 @click.command(cls=ManyValues)
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("images", nargs=-1, metavar="IMAGE...")
 @options.option(
     "--labels",
     multiple=True,
@@ -257,6 +257,7 @@ class ManyValues(click.Command):
     help="Only write a picture of the first patches as the network would get them, and train nothing.",
 )
 @options.overwrite
+@options.searched("images")
 @options.common
 @options.depends(
     **dict.fromkeys(("rotate", "scale", "jitter", "noise", "band_drop"), ("augment",)),

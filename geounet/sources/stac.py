@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import time
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
@@ -22,8 +25,22 @@ if TYPE_CHECKING:
 
 _LARGEST = 2**20
 """Bytes of an item at most; a larger file holds polygons."""
+_OF_API = re.compile(r"https?://\S+/collections/[^/?#]+/items/[^/?#]+")
+"""URLs of items as the specification of STAC APIs lays them out."""
+_FRESH = 60
+"""Seconds for which an item of an API is taken for what it was."""
 _FOR_EYES = {"overview", "visual", "thumbnail"}
 """Roles of assets that repeat bands as pictures."""
+
+
+def _text(name: str) -> str:
+    return fetch_text(name) if is_remote(name) else Path(name).read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=64)
+def _fetched(url: str, _period: int) -> str:
+    """An item of an API, asked for once in a while, and not for each thing that is to be known of it."""
+    return fetch_text(url)
 
 
 def read_item(path: Path | str) -> Item | None:
@@ -34,12 +51,14 @@ def read_item(path: Path | str) -> Item | None:
         SceneError: it has no assets.
     """
     name = str(path)
-    if not name.partition("?")[0].lower().endswith((".json", ".geojson")):
+    of_api = _OF_API.fullmatch(name) is not None
+    if not (of_api or name.partition("?")[0].lower().endswith((".json", ".geojson"))):
         return None
     if not (is_remote(name) or _is_small(Path(name))):
         return None
     try:
-        content = json.loads(fetch_text(name) if is_remote(name) else Path(name).read_text(encoding="utf-8"))
+        text = _fetched(name, int(time.monotonic() // _FRESH)) if of_api else _text(name)
+        content = json.loads(text)
     except (ValueError, OSError):
         return None
     if not isinstance(content, dict) or content.get("type") != "Feature" or "stac_version" not in content:

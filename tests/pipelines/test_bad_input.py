@@ -143,7 +143,8 @@ def test_one_sentence_exit_code_1_and_nothing_left(place, capsys, arguments, sen
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        ("predict", "Missing argument"),
+        ("predict -m m.safetensors -o out.tif", "give scenes, or --stac-api to find some"),
+        ("predict scene.tif -m m.safetensors -o out.tif --limit 3", "--limit says something of --stac-api"),
         ("predict scene.tif -m m.safetensors", "Missing option"),
         ("predict scene.tif -m m.safetensors -o out.tif --bands 1,,2", "'1,,2' is not a list of numbers"),
         ("predict scene.tif -m m.safetensors -o out.tif --bbox 1,2,3", "3 numbers, not 4"),
