@@ -79,6 +79,11 @@ def out(help_text: str) -> Decorator:
     return option("--out", "-o", required=True, type=click.Path(path_type=Path), help=help_text)
 
 
+def folder_or_bucket(_ctx: click.Context, _param: click.Parameter, text: str) -> Path | str:
+    """A folder, or the URL of a prefix in an object store."""
+    return text if "://" in text else Path(text)
+
+
 overwrite = option("--overwrite", "-f", is_flag=True, help="Replace an output that exists.")
 
 

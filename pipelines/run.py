@@ -22,7 +22,14 @@ _RECIPE = (
 @click.command()
 @click.argument("scenes", nargs=-1, metavar="SCENE...")
 @options.model
-@options.out("Folder; each scene gets a folder of its name in it.")
+@options.option(
+    "--out",
+    "-o",
+    required=True,
+    callback=options.folder_or_bucket,
+    metavar="DIR|s3://…",
+    help="Folder, or a prefix in an object store (s3://, az://, gs://); each scene gets a folder of its name in it.",
+)
 @options.option(
     "--format",
     "vector_format",
@@ -71,7 +78,7 @@ _RECIPE = (
 @options.searched("scenes", crops=True)
 @options.common
 @options.depends(sieve_to=("sieve",), connectivity=("sieve",))
-def command(scenes: tuple[str, ...], model: Path, out: Path, quiet: bool, dry_run: bool, **given: Any) -> None:
+def command(scenes: tuple[str, ...], model: Path, out: Path | str, quiet: bool, dry_run: bool, **given: Any) -> None:
     """Predict, clean if wanted, vectorise and picture each SCENE (any source); again, it does what is left to do.
 
     Each scene's folder holds classes.tif, confidence.tif, polygons, preview.png and item.json, which comes last.

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from . import options
 from .batches import progress_line, summary
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", callback=options.folder_or_bucket, metavar="DIR")
 @options.option("--json", "as_json", is_flag=True, help="As JSON, on standard output.")
 @options.common
-def command(folder: Path, as_json: bool, quiet: bool) -> None:
+def command(folder: Path | str, as_json: bool, quiet: bool) -> None:
     """Say how far the batch in DIR is: of a running, a dead, or a finished `geounet run`."""
     from geounet.tasks.status import status
 

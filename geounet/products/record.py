@@ -120,7 +120,15 @@ class Making:
 
 
 def write_record(
-    product: Product, making: Making, classes: Scene, scene: Scene, taken: str, model: Path, card: ModelCard
+    product: Product,
+    making: Making,
+    classes: Scene,
+    scene: Scene,
+    taken: str,
+    model: Path,
+    card: ModelCard,
+    *,
+    moves: bool = False,
 ) -> None:
     """Write the STAC item of a product.
 
@@ -132,13 +140,18 @@ def write_record(
         taken: when, as :func:`geounet.sources.scenes.scene_time` says.
         model: the model file.
         card: the model.
+        moves: whether the product will be put elsewhere, so that scene and model are named absolutely.
 
     Raises:
         OutputError: it cannot be written.
     """
+    import pystac
+
     item = _item(product, making, classes, moment_of(taken), span_of_scene(scene))
     _describe_model(item, model, card)
-    for name, asset in _assets(product, making, model, card).items():
+    item.add_link(pystac.Link("derived_from", from_here(product.scene, None if moves else product.folder)))
+    place = from_here(str(model), None if moves else product.folder)
+    for name, asset in _assets(product, making, place, card).items():
         item.add_asset(name, asset)
     text = json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=2)
     with atomic(product.record) as staged:
@@ -191,7 +204,6 @@ def _item(
     )
     for rel in ("root", "parent", "collection"):
         item.add_link(pystac.Link(rel, f"../{COLLECTION}", JSON))
-    item.add_link(pystac.Link("derived_from", from_here(product.scene, product.folder)))
     item.collection_id = "geounet-products"
     return item
 
@@ -239,7 +251,7 @@ def _model_output(card: ModelCard) -> Any:
     return ModelOutput.create("classes", [TaskType.SEMANTIC_SEGMENTATION], shape, classes=classes)
 
 
-def _assets(product: Product, making: Making, model: Path, card: ModelCard) -> dict[str, pystac.Asset]:
+def _assets(product: Product, making: Making, model: str, card: ModelCard) -> dict[str, pystac.Asset]:
     import pystac
 
     band = {"data_type": "uint8", "nodata": 255}
@@ -257,8 +269,8 @@ def _assets(product: Product, making: Making, model: Path, card: ModelCard) -> d
         "polygons": pystac.Asset(f"./{product.polygons.name}", "Polygons", None, kind, ["data"]),
         "preview": pystac.Asset("./preview.png", "Scene and class map", None, "image/png", ["overview"]),
         "model": pystac.Asset(
-            from_here(str(model), product.folder),
-            model.stem,
+            model,
+            "Model",
             None,
             "application/octet-stream",
             ["mlm:model", "mlm:weights"],
@@ -324,13 +336,15 @@ def remove_stale(product: Product, *, cleaned: bool) -> None:
         path.unlink()
 
 
-def from_here(place: str, folder: Path) -> str:
-    """How a record in a folder names what lies elsewhere: a URL without credentials, or a path relative to the folder.
+def from_here(place: str, folder: Path | None) -> str:
+    """How a record in a folder names what lies elsewhere: a URL without credentials, or a path.
 
-    Folder and scenes that move together still find one another.
+    It is relative to the folder, so that folder and scenes that move together still find one another; absolute without.
     """
     if is_remote(place) or not Path(place.partition("#")[0]).exists():
         return public_name(place)
+    if folder is None:
+        return str(Path(place).absolute())
     try:
         return Path(os.path.relpath(place, folder)).as_posix()
     except ValueError:  # another drive

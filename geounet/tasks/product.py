@@ -119,6 +119,7 @@ def product(
     *,
     overwrite: bool = False,
     reuse: bool = False,
+    moves: bool = False,
     progress: Progress = lambda _done, _all: None,
 ) -> Product:
     """Predict, clean if wanted, vectorise and picture a scene into a folder; an unfinished folder is gone on with.
@@ -131,6 +132,7 @@ def product(
         recipe: what is made of it, and how.
         overwrite: replace a finished product.
         reuse: of one that is replaced, take the prediction where it is the one that is asked for.
+        moves: whether the folder will be put elsewhere, so that its record names scene and model absolutely.
         progress: called with the blocks done and the blocks in all.
 
     Raises:
@@ -162,7 +164,7 @@ def product(
             hectares=summary.hectares,
         )
         remove_stale(made, cleaned=recipe.steps is not None)
-        write_record(made, making, classes, frame, scene_time(scene, frame), model, card)
+        write_record(made, making, classes, frame, scene_time(scene, frame), model, card, moves=moves)
     sweep(folder)
     return made
 

@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,9 +34,10 @@ from geounet.products.batch import (
     Journal,
     read_batch,
 )  # fmt: skip
-from geounet.products.catalogue import write_catalogue
+from geounet.products.bucket import Bucket, is_bucket, workshop_of
+from geounet.products.catalogue import TABLE, write_catalogue
 from geounet.products.names import folder_name
-from geounet.products.record import RECORD, is_whole, read_record
+from geounet.products.record import COLLECTION, RECORD, is_whole, read_record
 from geounet.raster.placement import pixel_size
 from geounet.raster.remote import public_name
 from geounet.raster.scene import small_cache
@@ -87,7 +88,7 @@ class _Task:
 def run(
     names: Sequence[str | Path],
     model: Path,
-    folder: Path,
+    folder: Path | str,
     recipe: Recipe | None = None,
     *,
     pattern: str | None = None,
@@ -106,7 +107,8 @@ def run(
     Args:
         names: any source, see :func:`geounet.sources.listing.list_scenes`.
         model: the model file.
-        folder: gets the products, `collection.json`, `items.parquet` and `summary.json`.
+        folder: gets the products, `collection.json`, `items.parquet` and `summary.json`; or the URL of a prefix in an
+            object store, see :mod:`geounet.products.bucket`.
         recipe: what is made of each scene.
         pattern: of folders, only the files whose name fits it.
         changed: `redo` or `skip` finished products whose scene, model or options are others now.
@@ -123,9 +125,12 @@ def run(
         GeounetError: no scene is named, two have one id, the model cannot be used, or another run is at work there.
         ConnectionError: the scheduler went away.
     """
-    work = _Work(model, folder, recipe or Recipe(), changed, overwrite, read_card(model))
+    bucket = Bucket(str(folder)) if is_bucket(folder) else None
+    place = Path(folder) if bucket is None else workshop_of(str(folder))
+    work = _Work(model, place, recipe or Recipe(), changed, overwrite, read_card(model), bucket)
     tasks = _entries(names, pattern)
-    before = read_batch(folder)
+    work.fetch()
+    before = read_batch(place)
     batch = Batch([entry for entry, _ in tasks])
     if before is not None:
         batch.kinds, batch.speed = before.kinds, before.speed
@@ -133,8 +138,10 @@ def run(
         for entry, name in tasks:
             _look_only(work, entry, name)
         return batch
-    with claimed([folder / SUMMARY], "batch", overwrite=True), ExitStack() as stack:
-        journal = Journal(folder, batch, show)
+    with claimed([place / SUMMARY], "batch", overwrite=True), ExitStack() as stack:
+        if bucket is not None:
+            stack.enter_context(bucket.leased())
+        journal = Journal(place, batch, show)
         runner = _Runner(work, journal, on_error, retries, stack)
         try:
             runner.run(tasks)
@@ -142,9 +149,10 @@ def run(
             runner.stop()
             journal.end("stopped")
             raise
-        write_catalogue(folder)
+        write_catalogue(place)
         journal.end("stopped" if runner.stopped else "finished")
-    sweep(folder)
+        work.put_all()
+    sweep(place)
     return batch
 
 
@@ -194,6 +202,38 @@ class _Work:
     changed: str
     overwrite: bool
     card: ModelCard
+    bucket: Bucket | None = None
+    """Where products go from the folder, if they do not stay there."""
+    there: set[str] = field(default_factory=set)
+    """Names of the folders of products that are there."""
+
+    def fetch(self) -> None:
+        """Bring the records and the state of an object store here, for all that follows to look at."""
+        if self.bucket is None:
+            return
+        self.there.update(self.bucket.records())
+        self.bucket.fetch(SUMMARY, self.folder / SUMMARY)
+        for name in self.there:
+            if not is_unfinished(self.folder / name / RECORD):
+                self.bucket.fetch(f"{name}/{RECORD}", self.folder / name / RECORD)
+
+    def make(self, task: _Task, make: Callable[..., Product]) -> Product:
+        """Make a product and, where they go elsewhere, put it there."""
+        place, moves = self.folder / task.entry.folder, self.bucket is not None
+        how = {"overwrite": task.overwrite, "reuse": task.reuse, "moves": moves}
+        made = make(task.name, self.model, place, task.recipe, **how)
+        if self.bucket is not None:
+            self.bucket.put_product(place)
+            self.bucket.put(self.folder / SUMMARY, SUMMARY)
+            self.there.add(task.entry.folder)
+        return made
+
+    def put_all(self) -> None:
+        """Put what is of all products together where they are."""
+        if self.bucket is not None:
+            for name in (COLLECTION, TABLE, SUMMARY):
+                if (self.folder / name).exists():
+                    self.bucket.put(self.folder / name, name)
 
     def look(self, entry: Entry, name: str) -> tuple[bool, bool] | None:
         """Say in the entry whether and why a scene is to be done.
@@ -220,8 +260,8 @@ class _Work:
         old, new = found[1], making_of(name, self.model, self.recipe)
         differences = new.differences(old)
         entry.reason = ", ".join(differences)
-        if not is_whole(found[0]):
-            entry.reason = "files of it are missing"
+        if not (is_whole(found[0]) if self.bucket is None else entry.folder in self.there):
+            entry.reason = "files of it are missing" if self.bucket is None else "not put there yet"
         elif not differences or self.changed == "skip":
             entry.state, entry.share = (KEPT if differences else UNCHANGED), 1.0
             entry.take(found[0])
@@ -345,10 +385,9 @@ class _Runner:
 
         def make() -> Product:
             entry.attempts += 1
-            place, how = self._work.folder / entry.folder, {"overwrite": task.overwrite, "reuse": task.reuse}
             if self._cluster is not None and entry.pixels <= task.recipe.engine.tile_size**2:
-                return self._cluster.make(task.name, self._work.model, place, task.recipe, how)
-            return product(task.name, self._work.model, place, task.recipe, **how, progress=progress)
+                return self._work.make(task, self._cluster.make)
+            return self._work.make(task, partial(product, progress=progress))
 
         made = self._attempt(entry, make)
         if made is not None:
@@ -393,7 +432,7 @@ class _Cluster:
         self._share = threads_per_worker(client)
         self.threads = max(1, sum(client.nthreads().values()))
 
-    def make(self, name: str, model: Path, folder: Path, recipe: Recipe, how: dict[str, Any]) -> Product:
+    def make(self, name: str, model: Path, folder: Path, recipe: Recipe, **how: bool) -> Product:
         """As :func:`geounet.tasks.product.product`; what is said there is said here.
 
         Raises:

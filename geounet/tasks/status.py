@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
 
 from geounet.errors import OutputError
-from geounet.products.batch import Batch, read_batch
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from geounet.products.batch import RUNNING, SUMMARY, Batch, read_batch
+from geounet.products.bucket import Bucket, is_bucket
 
 __all__ = ["Batch", "status"]
 
 
-def status(folder: Path) -> Batch:
+def status(folder: Path | str) -> Batch:
     """The state of the batch of a folder, and who is at work there.
 
     Raises:
         OutputError: there is none, or its state cannot be read.
     """
-    found = read_batch(folder)
+    found = _in_bucket(str(folder)) if is_bucket(folder) else read_batch(Path(folder))
     if found is None:
         raise OutputError(f"{folder} is no folder that geounet run has worked in: it has no summary.json")
+    return found
+
+
+def _in_bucket(url: str) -> Batch | None:
+    """As it was last put there, with whoever is at work there now."""
+    bucket = Bucket(url)
+    with tempfile.TemporaryDirectory() as name:
+        bucket.fetch(SUMMARY, Path(name, SUMMARY))
+        found = read_batch(Path(name))
+    if found is not None:
+        found.holder = bucket.holder()
+        found.state = RUNNING if found.holder else found.state
     return found

@@ -1,0 +1,163 @@
+"""Products in an object store: a real server that speaks as Amazon's does, and runs that are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import numpy as np
+import pytest
+from untrained import make_model
+
+from geounet.engine.plan import Engine
+from geounet.errors import OutputError, UnreachableError
+from geounet.products.bucket import Bucket, workshop_of
+from geounet.tasks.product import Recipe
+from geounet.tasks.run import run
+from geounet.tasks.status import status
+
+pytestmark = pytest.mark.server
+
+RECIPE = Recipe(vector_format="parquet", engine=Engine(precision="fp32"))
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The port of an object store."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(400):
+            try:
+                urlopen(f"http://127.0.0.1:{port}/moto-api/", timeout=5).close()
+                break
+            except URLError:
+                time.sleep(0.05)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def place(server, tmp_path, monkeypatch, write_scene):
+    """Three scenes, a model, and an empty bucket: the folder, and the URL of a prefix."""
+    name = f"bucket{abs(hash(tmp_path)) % 10**9}"
+    for key, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server}", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_REGION": "us-east-1", "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(key, value)
+    urlopen(Request(f"http://127.0.0.1:{server}/{name}", method="PUT"), timeout=10).close()
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(1, 250, (2, 60, 70 + number)).astype(np.uint8)
+        write_scene(tmp_path / "in" / f"s{number}.tif", pixels)
+    make_model(tmp_path / "m.safetensors")
+    return tmp_path, f"s3://{name}/some/prefix"
+
+
+def again(place, recipe=RECIPE, **how):
+    folder, url = place
+    return run([folder / "in"], folder / "m.safetensors", url, recipe, **how)
+
+
+def objects(place):
+    """Names and bytes of all that is there."""
+    store = Bucket(place[1])._store
+    names = [item["path"] for chunk in store.list() for item in chunk]
+    return {name: bytes(store.get(name).bytes()) for name in names}
+
+
+def test_products_go_to_the_store_as_to_a_folder(place):
+    """The same files, but for the places that records name; nothing but records stays here."""
+    folder, url = place
+    assert again(place).counts == {"done": 3}
+    run([folder / "in"], folder / "m.safetensors", folder / "local", RECIPE)
+    found = objects(place)
+    local = {str(path.relative_to(folder / "local")): path.read_bytes() for path in (folder / "local").rglob("*.*")}
+    assert set(found) == set(local)
+    other = [name for name in local if found[name] != local[name]]
+    assert {name.rpartition("/")[2] for name in other} == {"item.json", "items.parquet", "summary.json"}
+    item = json.loads(found["s1/item.json"])
+    assert [link["href"] for link in item["links"] if link["rel"] == "derived_from"] == [str(folder / "in/s1.tif")]
+    here = {path.name for path in workshop_of(url).rglob("*") if path.is_file()}
+    assert here == {"item.json", "collection.json", "items.parquet", "summary.json"}
+    assert status(url).state == "finished"
+
+
+def test_a_second_run_from_anywhere_does_what_is_left_to_do(place, monkeypatch, write_scene):
+    folder, url = place
+    again(place)
+    before = objects(place)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "another machine"))
+    assert again(place).counts == {"unchanged": 3}
+    write_scene(folder / "in/s1.tif", np.full((2, 60, 70), 9, np.uint8))
+    batch = again(place)
+    assert {entry.id: (entry.state, entry.reason) for entry in batch.scenes} == {
+        "s0": ("unchanged", ""), "s1": ("done", "the scene"), "s2": ("unchanged", ""),
+    }  # fmt: skip
+    after = objects(place)
+    assert {name.partition("/")[0] for name in before if before[name] != after[name] and "/" in name} == {"s1"}
+    recipe = Recipe(vector_format="gpkg", engine=RECIPE.engine)
+    assert again(place, recipe).counts == {"done": 3}
+    assert {name.rpartition(".")[2] for name in objects(place) if "polygons" in name} == {"gpkg", "qml"}
+    assert url.startswith("s3://")
+
+
+def test_one_run_at_a_time_works_there_and_a_dead_one_bars_no_way(place):
+    bucket = Bucket(place[1])
+    with bucket.leased():
+        who = rf"process {os.getpid()} on {socket.gethostname()}, since 20"
+        with pytest.raises(OutputError, match=who):
+            again(place)
+        again(place, dry_run=True)
+        assert bucket.holder()["process"] == os.getpid()
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    lease = {"host": socket.gethostname(), "process": int(dead.stdout), "since": "2026-01-01T00:00:00+00:00",
+             "alive": "2026-01-01T00:00:00+00:00"}  # fmt: skip
+    bucket._store.put(".run.json", json.dumps(lease).encode())
+    assert again(place).counts == {"done": 3}
+    bucket._store.put(".run.json", json.dumps({**lease, "host": "far away"}).encode())
+    assert again(place).counts == {"unchanged": 3}
+    assert ".run.json" not in objects(place)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.8])
+def test_killed_it_goes_on_and_ends_as_though_nothing_had_been(place, share):
+    folder, url = place
+    words = [Path(sys.executable).with_name("geounet"), "run", "in", "-m", "m.safetensors", "-o", url, "--format",
+             "parquet", "--precision", "fp32", "-q"]  # fmt: skip
+    start = time.monotonic()
+    subprocess.run(words, cwd=folder, check=True)
+    took = time.monotonic() - start
+    expected = objects(place)
+    for name in expected:
+        Bucket(url)._store.delete(name)
+    subprocess.run(["rm", "-rf", str(folder / "cache")], check=True)
+    process = subprocess.Popen(words, cwd=folder)
+    time.sleep(took * share)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run(words, cwd=folder, check=True)
+    found = objects(place)
+    assert set(found) == set(expected)
+    assert [name for name in found if found[name] != expected[name] and name != "summary.json"] == []
+
+
+def test_no_store_there_is_one_sentence(place, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(UnreachableError, match="cannot be used at present"):
+        again(place)
