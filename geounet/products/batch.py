@@ -180,12 +180,12 @@ class Journal:
     def _tell(self, *, urgent: bool) -> None:
         now = time.monotonic()
         self.batch.seconds = round(now - self._start, 3)
-        self._show(self.batch)
         if urgent or now - self._written >= _EVERY:
             self.batch.updated = _now()
             with atomic(self._path) as draft:
                 draft.write_text(json.dumps(self.batch.to_json(), indent=1), encoding="utf-8")
             self._written = now
+        self._show(self.batch)
 
 
 def _now() -> str:
