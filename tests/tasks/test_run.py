@@ -70,11 +70,12 @@ def pixels(path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_each_scene_of_a_batch_becomes_what_it_becomes_alone(place, workers):
-    batch = again(place, replace(RECIPE, engine=replace(BLOCKS, workers=workers)))
+    recipe = replace(RECIPE, engine=replace(BLOCKS, workers=workers))
+    batch = again(place, recipe)
     assert states(batch) == {f"s{number}": "done" for number in range(4)}
     for entry in batch.scenes:
-        made = place / "out" / entry.folder
-        alone = product(place / "in" / f"{entry.id}.tif", place / "m.safetensors", place / "alone" / entry.id, replace(RECIPE, engine=BLOCKS))
+        made, alike = place / "out" / entry.folder, replace(RECIPE, engine=BLOCKS)
+        alone = product(place / "in" / f"{entry.id}.tif", place / "m.safetensors", place / "alone" / entry.id, alike)
         np.testing.assert_array_equal(pixels(made / "classes.tif"), pixels(alone.classes))
         np.testing.assert_array_equal(pixels(made / "confidence.tif"), pixels(alone.confidence))
         assert gpd.read_parquet(made / "polygons.parquet").equals(gpd.read_parquet(alone.polygons))
