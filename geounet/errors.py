@@ -5,6 +5,12 @@ class GeounetError(Exception):
     """The work cannot be done; the message is one sentence that a user can act on."""
 
 
+def one_line(error: BaseException, longest: int = 200) -> str:
+    """What an error says, as a part of a sentence."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
 class SceneError(GeounetError):
     """A raster cannot be opened or read, or does not fit what is asked of it."""
 

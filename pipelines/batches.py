@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -11,14 +10,12 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from .progress import duration, fitted
+from .progress import duration, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from geounet.products.batch import Batch, Entry
-
-_REDRAW = 0.2
 
 
 class _OnceEach(logging.Filter):
@@ -31,11 +28,12 @@ class _OnceEach(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether it is the first of its kind."""
-        if record.msg not in self.firsts:
-            self.firsts[record.msg] = record.getMessage()
-            return True
-        self.more[record.msg] += 1
-        return False
+        # Several handlers may ask of the same record.
+        if not hasattr(record, "is_first"):
+            record.is_first = record.msg not in self.firsts
+            self.firsts.setdefault(record.msg, record.getMessage())
+            self.more[record.msg] += not record.is_first
+        return bool(record.is_first)
 
 
 @contextmanager
@@ -52,35 +50,20 @@ def said_once() -> Iterator[None]:
     finally:
         for handler in handlers:
             handler.removeFilter(once)
-        for kind, count in once.more.items():
+        for kind, count in (+once.more).items():
             click.echo(f"said of {count} more scenes, as -v shows: {once.firsts[kind]}", err=True)
 
 
 @contextmanager
 def shown(quiet: bool, stream: TextIO | None = None) -> Iterator[Callable[[Batch], None]]:
     """A function that draws the state of a batch in one line, where standard error is a terminal."""
-    terminal = stream or sys.stderr
-    if quiet or not terminal.isatty():
-        yield lambda _batch: None
-        return
-    drawn, length = 0.0, 0
-
-    def show(batch: Batch) -> None:
-        nonlocal drawn, length
-        now = time.monotonic()
-        if now - drawn < _REDRAW and batch.state == "running":
-            return
-        text = fitted(progress_line(batch), terminal)
-        terminal.write("\r" + text.ljust(length))
-        terminal.flush()
-        drawn, length = now, len(text)
-
-    try:
-        yield show
-    finally:
-        if length:
-            terminal.write("\n")
-            terminal.flush()
+    with one_line(quiet, stream) as draw:
+        if draw is None:
+            yield lambda _batch: None
+        else:
+            yield lambda batch: draw(
+                time.monotonic(), lambda width: progress_line(batch)[:width], last=batch.state != "running"
+            )
 
 
 def progress_line(batch: Batch) -> str:
@@ -133,7 +116,9 @@ def summary(batch: Batch) -> list[str]:
     counts = ", ".join(f"{count} {state}" for state, count in batch.counts.items())
     text = f"{len(batch.scenes)} scenes in {duration(batch.seconds)}: {counts}"
     text += f"; {batch.rate / 1e6:.2f} Mpx/s" if batch.rate else ""
-    return [*_table([("scene", "state", "s", "valid", "ha", "polygons"), *rows]), text]
+    areas = ", ".join(f"{name} {area:.1f} ha" for name, area in batch.hectares.items())
+    table = _table([("scene", "state", "s", "valid", "ha", "polygons"), *rows])
+    return [*table, *([f"by class: {areas}"] if areas else []), text]
 
 
 def _state(entry: Entry) -> str:

@@ -47,28 +47,50 @@ def bar(
         stream: where to draw; None for standard error.
         clock: seconds, from anywhere.
     """
+    with one_line(quiet, stream) as draw:
+        if draw is None:
+            yield lambda _done, _all: None
+            return
+        area = pixels() if pixels else 0
+        marks: deque[Mark] = deque()
+
+        def show(done: int, steps: int) -> None:
+            now = clock()
+            remember(marks, (now, done))
+            draw(
+                now,
+                lambda width: line(label, done, steps, recent_rate(marks), pixels=area, width=width),
+                last=done >= steps,
+            )
+
+        yield show
+
+
+@contextmanager
+def one_line(quiet: bool, stream: TextIO | None = None) -> Iterator[Callable[..., None] | None]:
+    """A function that draws a line over the last one, or None where none is wanted: when quiet, or not on a terminal.
+
+    It takes the time in seconds, a function from the characters that there are to the text, and whether it is the last
+    one, which is drawn however soon it comes after the one before.
+    """
     terminal = stream or sys.stderr
     if quiet or not terminal.isatty():
-        yield lambda _done, _all: None
+        yield None
         return
-    area = pixels() if pixels else 0
-    marks: deque[Mark] = deque()
     drawn, length = 0.0, 0
 
-    def show(done: int, steps: int) -> None:
+    def draw(now: float, text_of: Callable[[int], str], *, last: bool) -> None:
         nonlocal drawn, length
-        now = clock()
-        remember(marks, (now, done))
-        if done < steps and length and now - drawn < _REDRAW:
+        if not last and length and now - drawn < _REDRAW:
             return
-        text = line(label, done, steps, recent_rate(marks), pixels=area, width=_columns(terminal) - 1)
+        text = text_of(_columns(terminal) - 1)
         # Blanks over what a longer line has left.
         terminal.write("\r" + text.ljust(length))
         terminal.flush()
         drawn, length = now, len(text)
 
     try:
-        yield show
+        yield draw
     finally:
         # What follows, an error's sentence too, starts a line of its own.
         if length:
@@ -117,11 +139,6 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def fitted(text: str, stream: TextIO) -> str:
-    """As much of a text as a line of the terminal holds."""
-    return text[: _columns(stream) - 1]
 
 
 def _columns(stream: TextIO) -> int:

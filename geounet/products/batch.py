@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from geounet.errors import OutputError
 from geounet.outputs import atomic, holder_of
+from geounet.products.record import Product, hectares_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
-
-    from geounet.products.record import Product
 
 SUMMARY = "summary.json"
 WAITING, RUNNING, DONE, UNCHANGED, KEPT, FAILED = "waiting", "running", "done", "unchanged", "kept", "failed"
@@ -66,12 +65,8 @@ class Entry:
     def take(self, product: Product) -> None:
         """What the product says of itself."""
         self.valid_share, self.masked_share = round(product.valid_share, 6), round(product.masked_share, 6)
-        self.polygons, self.area_ha = product.polygon_count, _number(product.area_ha)
-        self.hectares = {name: _number(area) for name, area in product.hectares.items()}
-
-
-def _number(area: float) -> float | None:
-    return None if math.isnan(area) else round(area, 6)
+        self.polygons, self.area_ha = product.polygon_count, hectares_of(product.area_ha)
+        self.hectares = {name: hectares_of(area) for name, area in product.hectares.items()}
 
 
 @dataclass(slots=True)
@@ -106,6 +101,15 @@ class Batch:
         return {state: count for state, count in found.items() if count}
 
     @property
+    def hectares(self) -> dict[str, float]:
+        """Of each class, in all scenes together; where scenes overlap, ground counts twice."""
+        found: dict[str, float] = {}
+        for entry in self.scenes:
+            for name, area in entry.hectares.items():
+                found[name] = found.get(name, 0.0) + (area or 0.0)
+        return dict(sorted(found.items()))
+
+    @property
     def pixels_done(self) -> float:
         """Pixels that this run has predicted."""
         return sum(entry.pixels * (1.0 if entry.state == DONE else entry.share) for entry in self.of(DONE, RUNNING))
@@ -138,6 +142,7 @@ class Batch:
         return {
             **{item.name: getattr(self, item.name) for item in fields(self) if item.name != "scenes"},
             "counts": self.counts,
+            "hectares": {name: round(area, 6) for name, area in self.hectares.items()},
             "mpx_per_second": None if self.rate is None else round(self.rate / 1e6, 3),
             "seconds_left": None if left is None else round(left, 1),
             "scenes": [asdict(entry) for entry in self.scenes],
@@ -212,12 +217,3 @@ def read_batch(folder: Path) -> Batch | None:
     if batch.state == RUNNING and not batch.holder:
         batch.state = "dead"
     return batch
-
-
-def total(entries: Sequence[Entry]) -> dict[str, float]:
-    """Hectares of each class over all scenes; scenes that overlap count twice."""
-    found: dict[str, float] = {}
-    for entry in entries:
-        for name, area in entry.hectares.items():
-            found[name] = found.get(name, 0.0) + (area or 0.0)
-    return dict(sorted(found.items()))

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geounet.errors import GeounetError, OutputError, UnreachableError
+from geounet.errors import GeounetError, OutputError, UnreachableError, one_line
 from geounet.products.record import RECORD
 from geounet.raster.remote import public_name
 
@@ -62,7 +62,7 @@ class Bucket:
         try:
             self._store = from_url(self.url, client_options=_http_allowed())
         except (BaseError, ValueError) as error:
-            raise OutputError(f"{public_name(self.url)} cannot be opened: {_line(error)}") from error
+            raise OutputError(f"{public_name(self.url)} cannot be opened: {one_line(error)}") from error
 
     def records(self) -> set[str]:
         """Names of the folders of all finished products."""
@@ -177,7 +177,7 @@ class Bucket:
         except AlreadyExistsError as error:
             raise _Refused(self.url) from error
         except (BaseError, OSError) as error:
-            raise UnreachableError(f"{public_name(self.url)} cannot be used at present: {_line(error)}") from error
+            raise UnreachableError(f"{public_name(self.url)} cannot be used at present: {one_line(error)}") from error
 
 
 class _Refused(Exception):  # noqa: N818 - no error of the user's
@@ -209,8 +209,3 @@ def _is_dead_here(found: dict[str, Any]) -> bool:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) < 200 else f"{text[:200]}…"  # noqa: PLR2004

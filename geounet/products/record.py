@@ -195,8 +195,8 @@ def _item(
             "geounet:valid_share": round(product.valid_share, 6),
             "geounet:masked_share": round(product.masked_share, 6),
             "geounet:polygons": product.polygon_count,
-            "geounet:area_ha": _number(product.area_ha),
-            "geounet:hectares": {name: _number(area) for name, area in product.hectares.items()},
+            "geounet:area_ha": hectares_of(product.area_ha),
+            "geounet:hectares": {name: hectares_of(area) for name, area in product.hectares.items()},
         },
         start_datetime=None if moment else span[0],
         end_datetime=None if moment else span[1],
@@ -227,7 +227,8 @@ def _model_name(model: Path) -> str:
     return name if len(name) > 2 and name[0].isalpha() else f"model-{name or 'file'}"  # noqa: PLR2004
 
 
-def _number(area: float) -> float | None:
+def hectares_of(area: float) -> float | None:
+    """As JSON; None where there are none."""
     return None if math.isnan(area) else round(area, 6)
 
 

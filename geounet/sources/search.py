@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from geounet.errors import GeounetError, SceneError, UnreachableError
+from geounet.errors import GeounetError, SceneError, UnreachableError, one_line
 from geounet.raster.remote import public_name
 
 if TYPE_CHECKING:
@@ -100,14 +100,14 @@ def _items(query: Search) -> Iterator[dict[str, Any]]:
         yield from client.search(**asked).items_as_dicts()
     except APIError as error:
         code = getattr(error, "status_code", None)
-        why = f"answers {code}: {_line(error)}" if code else _unreachable(error)
+        why = f"answers {code}: {one_line(error)}" if code else _unreachable(error)
         refused = code is not None and 400 <= code < 500 and code not in _BUSY  # noqa: PLR2004
         raise (SceneError if refused else UnreachableError)(f"{public_name(query.api)} {why}") from error
     except requests.RequestException as error:
         raise UnreachableError(f"{public_name(query.api)} {_unreachable(error)}") from error
     except (STACError, ClientTypeError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
         raise UnreachableError(
-            f"{public_name(query.api)} does not answer as a STAC API does ({_line(error)}); give the URL of its "
+            f"{public_name(query.api)} does not answer as a STAC API does ({one_line(error)}); give the URL of its "
             "landing page"
         ) from error
 
@@ -119,9 +119,4 @@ def _place(item: dict[str, Any], api: str) -> str:
 
 
 def _unreachable(error: BaseException) -> str:
-    return f"cannot be asked at present, after {_TRIES} tries more: {_line(error)}"
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) < 200 else f"{text[:200]}…"  # noqa: PLR2004
+    return f"cannot be asked at present, after {_TRIES} tries more: {one_line(error)}"
