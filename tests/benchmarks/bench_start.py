@@ -21,12 +21,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from common import Row, arguments, draw_model, draw_scene, interleaved, last_line, median_of, report, run_command
+from common import (
+    COMMAND,
+    Row,
+    arguments,
+    draw_model,
+    draw_scene,
+    interleaved,
+    last_line,
+    median_of,
+    report,
+    run_command,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-PHASES = ("import torch", "import the rest", "open, choose", "network ready", "blocks", "rasters")
+PHASES = ("import torch", "import the rest", "open, choose", "network ready", "first block", "blocks", "rasters")
 _MIB = 2**20
 
 
@@ -90,8 +101,22 @@ def prepare(watch: Watch, notes: Path) -> None:
 
     task._plan = noted(task._plan, lambda: watch.note("open, choose"))
     inference.prepared = noted(inference.prepared, lambda: watch.note("network ready"))
-    task._run_blocks = noted(task._run_blocks, lambda: watch.note("blocks"))
+    task._run_blocks = noted(told_of_blocks(task._run_blocks, watch), lambda: watch.note("blocks"))
     task._gather = noted(task._gather, ended)
+
+
+def told_of_blocks(run: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
+    """The same, with a note when the first block is there."""
+
+    def watched(work: Any, store: Any, engine: Any, progress: Callable[[int, int], None]) -> Any:
+        def told(done: int, blocks: int) -> None:
+            if done:
+                watch.note("first block")
+            progress(done, blocks)
+
+        return run(work, store, engine, told)
+
+    return watched
 
 
 def measured(words: Sequence[str], file: Path) -> dict[str, Any]:
@@ -102,8 +127,13 @@ def measured(words: Sequence[str], file: Path) -> dict[str, Any]:
         notes[phase]["seconds"], until = notes[phase]["until"] - until, notes[phase]["until"]
     overhead = notes["network ready"]["until"] + run.seconds - notes["blocks"]["until"]
     peak = max(note["peak"] for note in notes.values())
-    flat = {f"{phase}, {key}": notes[phase][key] for phase in PHASES for key in ("seconds", "peak")}
+    flat = {f"{phase}, {key}": notes[phase][key] for phase in PHASES for key in ("seconds", "peak", "until")}
     return {**flat, "overhead": overhead, "wall": run.seconds, "peak": peak, "said": last_line(run.errors)}
+
+
+def command_alone(*words: object) -> dict[str, Any]:
+    """A command that reads little, in a fresh process."""
+    return {"wall": run_command([*COMMAND, *words]).seconds}
 
 
 def torch_alone() -> dict[str, Any]:
@@ -126,7 +156,13 @@ def main() -> None:
         words = ["predict", scene, "-m", model, "-o", folder / "c.tif", "--confidence", folder / "f.tif", "--overwrite"]
         words = [*map(str, words), *(more or ["--precision", "fp32"])]
         measured(words, folder / "notes")  # The page cache and compiled helpers.
-        found = interleaved({"predict": lambda: measured(words, folder / "notes"), "torch": torch_alone}, given.rounds)
+        contenders = {
+            "predict": lambda: measured(words, folder / "notes"),
+            "torch": torch_alone,
+            "--help": lambda: command_alone("--help"),
+            "info": lambda: command_alone("info", scene),
+        }
+        found = interleaved(contenders, given.rounds)
     runs, alone = found["predict"], median_of(found["torch"], "wall")
     overhead, about = median_of(runs, "overhead"), runs[0]["said"].partition(": ")[2]
     rows = [
@@ -136,6 +172,13 @@ def main() -> None:
         Row("whole process", median_of(runs, "wall"), "s"),
         Row("`import torch` alone", alone, "s"),
     ]
+    quick = {"`geounet --help`": ("--help", 0.3), "`geounet info`": ("info", 1.5)}
+    for what, (name, most) in quick.items():
+        seconds = median_of(found[name], "wall")
+        rows += [Row(what, seconds, "s", f"<= {most}"), Row(f"{what} over `import torch`", seconds / alone, "x")]
+    first = median_of(runs, "first block, until")
+    rows += [Row("first block of predict", first, "s", "<= 4"),
+             Row("first block of predict over `import torch`", first / alone, "x")]  # fmt: skip
     for phase in PHASES:
         peak = f"peak {median_of(runs, f'{phase}, peak'):.0f} MiB"
         rows.append(Row(phase, median_of(runs, f"{phase}, seconds"), "s", "", peak))
