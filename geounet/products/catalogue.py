@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from geounet.errors import OutputError
 from geounet.outputs import atomic
-from geounet.products.record import COLLECTION, RECORD, read_record
+from geounet.products.record import CATALOG, COLLECTION, RECORD, read_record
 from geounet.raster.stac_terms import GEOJSON, JSON
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _GLOBE = [-180.0, -90.0, 180.0, 90.0]
 
 
 def write_catalogue(folder: Path) -> None:
-    """Write `collection.json` and `items.parquet` of the products in a folder; without products nothing.
+    """Write `catalog.json`, `collection.json` and `items.parquet` of the products in a folder; without any nothing.
 
     Products without a CRS have no place on the globe: they stand in the collection, and not in the table.
 
@@ -43,9 +43,10 @@ def write_catalogue(folder: Path) -> None:
     placed = [_from_here(item, place.name) for item, place in zip(items, places, strict=True) if item["geometry"]]
     if placed:
         _write_table(folder / TABLE, placed)
-    with atomic(folder / COLLECTION) as draft:
-        content = _collection(items, [place.name for place in places], has_table=bool(placed))
-        draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    collection = _collection(items, [place.name for place in places], has_table=bool(placed))
+    for name, content in ((COLLECTION, collection), (CATALOG, _catalog())):
+        with atomic(folder / name) as draft:
+            draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def _is_sound(place: Path) -> bool:
@@ -90,12 +91,23 @@ def _collection(items: Sequence[dict[str, Any]], names: Sequence[str], *, has_ta
         title="Products",
         license="other",
     )
-    collection.add_link(pystac.Link("root", f"./{COLLECTION}", JSON))
+    for rel in ("root", "parent"):
+        collection.add_link(pystac.Link(rel, f"./{CATALOG}", JSON))
     for name in names:
         collection.add_link(pystac.Link("item", f"./{name}/{RECORD}", GEOJSON))
     if has_table:
         collection.add_asset("items", _table_asset())
     return collection.to_dict(include_self_link=False, transform_hrefs=False)
+
+
+def _catalog() -> dict[str, Any]:
+    """What clients that begin with a catalogue begin with."""
+    import pystac
+
+    catalog = pystac.Catalog("geounet", "Class rasters and polygons of scenes, made by geounet.", "geounet")
+    catalog.add_link(pystac.Link("root", f"./{CATALOG}", JSON))
+    catalog.add_link(pystac.Link("child", f"./{COLLECTION}", JSON))
+    return catalog.to_dict(include_self_link=False, transform_hrefs=False)
 
 
 def _around(boxes: Sequence[Sequence[float]], whole: list[float]) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-TAKEN = frozenset({"collection.json", "items.parquet", "summary.json"})
+TAKEN = frozenset({"catalog.json", "collection.json", "items.parquet", "summary.json"})
 """What lies beside the products' folders."""
 _LONGEST = 180
 """Characters; file systems hold 255 bytes, and drafts have longer names than what they become."""

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 RECORD = "item.json"
 """The record's name in a product's folder."""
-COLLECTION = "collection.json"
+CATALOG, COLLECTION = "catalog.json", "collection.json"
+"""What lies beside the products' folders, and makes them a static STAC catalogue."""
 _RASTER = "https://stac-extensions.github.io/raster/v1.1.0/schema.json"
 _PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 _FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
@@ -202,8 +203,8 @@ def _item(
         end_datetime=None if moment else span[1],
         stac_extensions=[PROJECTION, _RASTER, CLASSIFICATION, _PROCESSING, _FILE],
     )
-    for rel in ("root", "parent", "collection"):
-        item.add_link(pystac.Link(rel, f"../{COLLECTION}", JSON))
+    for rel, name in (("root", CATALOG), ("parent", COLLECTION), ("collection", COLLECTION)):
+        item.add_link(pystac.Link(rel, f"../{name}", JSON))
     item.collection_id = "geounet-products"
     return item
 

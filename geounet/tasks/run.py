@@ -37,7 +37,7 @@ from geounet.products.batch import (
 from geounet.products.bucket import Bucket, is_bucket, workshop_of
 from geounet.products.catalogue import TABLE, write_catalogue
 from geounet.products.names import folder_name
-from geounet.products.record import COLLECTION, RECORD, is_whole, read_record
+from geounet.products.record import CATALOG, COLLECTION, RECORD, is_whole, read_record
 from geounet.raster.placement import pixel_size
 from geounet.raster.remote import public_name
 from geounet.raster.scene import small_cache
@@ -107,8 +107,8 @@ def run(
     Args:
         names: any source, see :func:`geounet.sources.listing.list_scenes`.
         model: the model file.
-        folder: gets the products, `collection.json`, `items.parquet` and `summary.json`; or the URL of a prefix in an
-            object store, see :mod:`geounet.products.bucket`.
+        folder: gets the products, `catalog.json`, `collection.json`, `items.parquet` and `summary.json`; or the URL of
+            a prefix in an object store, see :mod:`geounet.products.bucket`.
         recipe: what is made of each scene.
         pattern: of folders, only the files whose name fits it.
         changed: `redo` or `skip` finished products whose scene, model or options are others now.
@@ -231,7 +231,7 @@ class _Work:
     def put_all(self) -> None:
         """Put what is of all products together where they are."""
         if self.bucket is not None:
-            for name in (COLLECTION, TABLE, SUMMARY):
+            for name in (CATALOG, COLLECTION, TABLE, SUMMARY):
                 if (self.folder / name).exists():
                     self.bucket.put(self.folder / name, name)
 

@@ -93,7 +93,7 @@ def test_products_go_to_the_store_as_to_a_folder(place):
     item = json.loads(found["s1/item.json"])
     assert [link["href"] for link in item["links"] if link["rel"] == "derived_from"] == [str(folder / "in/s1.tif")]
     here = {path.name for path in workshop_of(url).rglob("*") if path.is_file()}
-    assert here == {"item.json", "collection.json", "items.parquet", "summary.json"}
+    assert here == {"item.json", "catalog.json", "collection.json", "items.parquet", "summary.json"}
     assert status(url).state == "finished"
 
 

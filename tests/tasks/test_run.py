@@ -17,6 +17,7 @@ import pystac
 import pytest
 import rasterio
 import shapely
+from pystac_client import Client
 from untrained import CLASSES, make_model
 
 from geounet.engine import cluster
@@ -365,7 +366,10 @@ def test_the_products_are_a_static_stac_collection(place, valid):
     """Read and checked by pystac against STAC's own schemas; the table says the same as the items."""
     again(place)
     collection = pystac.Collection.from_file(str(place / "out" / "collection.json"))
-    valid(place / "out" / "collection.json")
+    for name in ("catalog.json", "collection.json"):
+        valid(place / "out" / name)
+    client = Client.open(str(place / "out" / "catalog.json"))
+    assert {item.id for item in client.get_all_items()} == {f"s{number}" for number in range(4)}
     items = {item.id: item for item in collection.get_items()}
     table = gpd.read_parquet(place / "out" / "items.parquet").set_index("id")
     assert set(items) == set(table.index) == {f"s{number}" for number in range(4)}
