@@ -47,6 +47,14 @@ _POLYGON_TYPES = {
     ".shp": "application/x-shapefile",
 }
 _SHAPEFILE = (".shx", ".dbf", ".prj", ".cpg")
+_CALLED = {
+    "masks": "--mask",
+    "simplification": "--simplify",
+    "steps": "cleaning",
+    "touching": "--boundary-class",
+    "vector_format": "--format",
+}
+"""What users call options that the code calls otherwise."""
 _SHA256 = "1220"
 """Says of a multihash (https://multiformats.io/multihash) that 32 bytes of SHA-256 follow."""
 
@@ -111,7 +119,8 @@ class Making:
     def differences(self, old: Making) -> tuple[str, ...]:
         """What has changed since, in words; nothing where nothing has."""
         names = sorted({*self.options, *old.options})
-        told = [f"--{name}" for name in names if self.options.get(name) != old.options.get(name)]
+        other = [name for name in names if self.options.get(name) != old.options.get(name)]
+        told = sorted(_CALLED.get(name, f"--{name}") for name in other)
         parts = (
             "the scene" if self.scene != old.scene else "",
             "the model" if self.model != old.model else "",

@@ -176,9 +176,12 @@ def main() -> None:
     for what, (name, most) in quick.items():
         seconds = median_of(found[name], "wall")
         rows += [Row(what, seconds, "s", f"<= {most}"), Row(f"{what} over `import torch`", seconds / alone, "x")]
-    first = median_of(runs, "first block, until")
-    rows += [Row("first block of predict", first, "s", "<= 4"),
-             Row("first block of predict over `import torch`", first / alone, "x")]  # fmt: skip
+    begun, done = (median_of(runs, f"{phase}, until") for phase in ("network ready", "first block"))
+    rows += [
+        Row("first block of predict begun", begun, "s", "<= 4"),
+        Row("first block of predict begun over `import torch`", begun / alone, "x"),
+        Row("first block of predict done", done, "s"),
+    ]
     for phase in PHASES:
         peak = f"peak {median_of(runs, f'{phase}, peak'):.0f} MiB"
         rows.append(Row(phase, median_of(runs, f"{phase}, seconds"), "s", "", peak))
