@@ -66,7 +66,7 @@ class Product:
     id: str
     """The scene's."""
     scene: str
-    """Path or URL of the scene, without credentials."""
+    """The scene, as its record names it, see :func:`from_here`."""
     folder: Path
     """What holds all files of it."""
     polygons: Path
@@ -159,7 +159,7 @@ def write_record(
 
     item = _item(product, making, classes, moment_of(taken), span_of_scene(scene))
     _describe_model(item, model, card)
-    item.add_link(pystac.Link("derived_from", from_here(product.scene, None if moves else product.folder)))
+    item.add_link(pystac.Link("derived_from", product.scene))
     place = from_here(str(model), None if moves else product.folder)
     for name, asset in _assets(product, making, place, card).items():
         item.add_asset(name, asset)

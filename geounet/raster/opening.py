@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rasterio.enums import Resampling
@@ -12,7 +13,7 @@ from rasterio.vrt import WarpedVRT
 from geounet.errors import SceneError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 GEOREFERENCE = ("gcp", "rpc")
 """What can place a raster that has no affine transform: ground control points, rational polynomial coefficients."""
@@ -40,6 +41,24 @@ class Opening:
     def __post_init__(self) -> None:
         if self.georeference not in (None, *GEOREFERENCE):
             raise ValueError(f"a raster is placed by {' or '.join(GEOREFERENCE)}, not {self.georeference!r}")
+
+    @property
+    def anywhere(self) -> Opening:
+        """The same for a process in another folder: files are named absolutely."""
+        return self._renamed(lambda path: str(path.absolute()))
+
+    @property
+    def without_folders(self) -> Opening:
+        """The same with no more than the names of files, to be told from others wherever they lie."""
+        return self._renamed(lambda path: path.name)
+
+    def _renamed(self, name_of: Callable[[Path], str]) -> Opening:
+        def named(text: str) -> str:
+            return name_of(Path(text)) if Path(text).is_file() else text
+
+        parts = [spec.partition(":") for spec in self.masks]
+        masks = tuple(named(file) + colon + rest for file, colon, rest in parts)
+        return replace(self, masks=masks, aoi=None if self.aoi is None else named(self.aoi))
 
 
 AS_IS = Opening()

@@ -47,6 +47,9 @@ class Screen(Protocol):
     def key(self) -> list[Any]:
         """What tells it from others, as JSON."""
 
+    def anywhere(self) -> Screen:
+        """As :attr:`Scene.anywhere`."""
+
     def hidden(self, like: Scene, window: Window) -> Mask:
         """Whether each pixel of a window within the scene is hidden: `(height, width)`."""
 
@@ -114,6 +117,14 @@ class Scene:
         names = ("bands", "band_names", "nodata", "scales", "offsets")
         parts: dict[str, Any] = {name: tuple(getattr(self, name)[index] for index in chosen) for name in names}
         return replace(self, **parts)
+
+    @property
+    def anywhere(self) -> Scene:
+        """The same for a process in another folder: files are named absolutely."""
+        path = (
+            str(Path(self.path).absolute()) if not self.path.startswith("<") and Path(self.path).exists() else self.path
+        )
+        return replace(self, path=path, screens=tuple(screen.anywhere() for screen in self.screens))
 
     @property
     def georeferenced(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +36,10 @@ class RasterScreen:
     def key(self) -> list[Any]:
         """What tells it from others, as JSON."""
         return [self.scene.path, self.scene.bands, self.values, self.bits, self.dilate]
+
+    def anywhere(self) -> RasterScreen:
+        """As :attr:`geounet.raster.scene.Scene.anywhere`."""
+        return replace(self, scene=self.scene.anywhere)
 
     def hidden(self, like: Scene, window: Window) -> Mask:
         """Whether each pixel of a window within `like` does not count: `(height, width)`; the same in any window."""
@@ -86,6 +90,10 @@ class AreaScreen:
         import hashlib
 
         return [hashlib.sha256(self.outlines.edges.tobytes()).hexdigest()]
+
+    def anywhere(self) -> AreaScreen:
+        """Itself: it reads no file."""
+        return self
 
     def hidden(self, like: Scene, window: Window) -> Mask:  # noqa: ARG002 - they lie on its pixels
         """Whether each pixel of a window lies outside: `(height, width)`; the same in any window."""

@@ -240,7 +240,7 @@ def _run_blocks(work: Work, store: TileStore, engine: Engine, progress: Progress
         progress(len(records), len(blocks))
 
     def job(threads: int) -> Job:
-        return Job(work.plan.scene, _network(work, threads), store, work.plan.reach)
+        return Job(work.plan.scene.anywhere, _network(work, threads), store, work.plan.reach)
 
     if missing and _needs_no_cluster(engine, blocks):
         here = job(engine.threads or len(usable_cores()))

@@ -14,10 +14,9 @@ from geounet.formats.vector_io import check_place
 from geounet.models.model_file import fingerprint, read_card
 from geounet.outputs import claimed, is_unfinished, sweep
 from geounet.pages.pictures import preview, shows_outlines
-from geounet.products.record import RECORD, Making, Product, remove_stale, write_record
+from geounet.products.record import RECORD, Making, Product, from_here, remove_stale, write_record
 from geounet.raster.cog import tags_of
 from geounet.raster.opening import AS_IS, Opening
-from geounet.raster.remote import public_name
 from geounet.raster.scene import load_scene, read_overview
 from geounet.sources.polygon_files import read_polygons
 from geounet.sources.scenes import frame_of, scene_id, scene_time, source_identity
@@ -88,7 +87,7 @@ class Recipe:
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
     """All options by name, those of the engine and the opening among them."""
-    values = asdict(recipe)
+    values = asdict(replace(recipe, opening=recipe.opening.without_folders))
     opening, engine = values.pop("opening"), values.pop("engine")
     engine = {name: value for name, value in engine.items() if name not in _CHANGE_NOTHING}
     return {**values, **opening, **engine}
@@ -153,7 +152,7 @@ def product(
         pixels = int(tags_of(predicted)[VALID_PIXELS])
         made = Product(
             id=scene_id(scene),
-            scene=public_name(str(scene)),
+            scene=from_here(str(scene), None if moves else folder),
             folder=folder,
             polygons=polygons,
             pixels=pixels,

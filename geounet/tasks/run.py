@@ -127,7 +127,9 @@ def run(
     """
     bucket = Bucket(str(folder)) if is_bucket(folder) else None
     place = Path(folder) if bucket is None else workshop_of(str(folder))
-    work = _Work(model, place, recipe or Recipe(), changed, overwrite, read_card(model), bucket)
+    recipe = recipe or Recipe()
+    recipe = replace(recipe, opening=recipe.opening.anywhere)
+    work = _Work(model, place, recipe, changed, overwrite, read_card(model), bucket)
     tasks = _entries(names, pattern)
     work.fetch()
     before = read_batch(place)
@@ -441,7 +443,9 @@ class _Cluster:
         from distributed import CancelledError
 
         engine = replace(recipe.engine, scheduler=HERE, threads=self._share)
-        work = partial(_made_there, name, model.absolute(), folder.absolute(), replace(recipe, engine=engine), how)
+        # A worker may have been started in another folder.
+        place = str(Path(name).absolute()) if Path(name).exists() else name
+        work = partial(_made_there, place, model.absolute(), folder.absolute(), replace(recipe, engine=engine), how)
         future = self._client.submit(work, pure=False, retries=_DEATHS)
         try:
             outcome: _Outcome = future.result()

@@ -104,12 +104,17 @@ def test_each_scene_of_a_batch_becomes_what_it_becomes_alone(place, workers):
 
 
 @pytest.mark.parametrize("tile_size", [48, 2048])
-def test_blocks_of_several_scenes_or_whole_ones_run_on_a_cluster_elsewhere(place, two_workers, tile_size):
-    again(place, replace(RECIPE, engine=BLOCKS))
-    elsewhere = place / "elsewhere"
+def test_blocks_of_several_scenes_or_whole_ones_run_on_a_cluster_elsewhere(
+    place, two_workers, tile_size, monkeypatch, write_scene
+):
+    """Whose workers were started in another folder than the one that scenes, masks and products are named from."""
+    write_scene(place / "cloud.tif", np.tile(np.arange(200) % 9 == 0, (200, 1)).astype(np.uint8))
+    monkeypatch.chdir(place)
+    recipe = replace(RECIPE, engine=BLOCKS, opening=Opening(masks=("cloud.tif",)))
+    again(place, recipe)
     engine = replace(BLOCKS, scheduler=two_workers, tile_size=tile_size)
-    run([place / "in"], place / "m.safetensors", elsewhere, replace(RECIPE, engine=engine))
-    found, expected = files(elsewhere), files(place / "out")
+    run(["in"], Path("m.safetensors"), Path("elsewhere"), replace(recipe, engine=engine))
+    found, expected = files(place / "elsewhere"), files(place / "out")
     assert {name: found[name] == expected[name] for name in expected} == dict.fromkeys(found, True)
 
 
