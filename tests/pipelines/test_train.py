@@ -102,6 +102,7 @@ def wait_for_epochs(count, out, process, seconds=120):
 HOW = ("--ema", 0.9, "--accumulate", 2, "--loss", "ce+jaccard", "--boundary-weight", 2, "--label-smoothing", 0.05)
 
 
+@pytest.mark.fault
 def test_ctrl_c_leaves_the_best_so_far_and_a_killed_training_goes_on_bit_for_bit(place, tmp_path):
     """Ctrl-C, then kill -9 of what went on, then to the end: the file and the log of an undisturbed training."""
     out, whole = tmp_path / "m.safetensors", tmp_path / "whole.safetensors"
@@ -181,6 +182,7 @@ def test_tensorboard_that_is_not_installed_is_named(place, tmp_path, monkeypatch
         run(place, tmp_path / "m.safetensors", "--tensorboard", tmp_path / "events", epochs=1)
 
 
+@pytest.mark.fault
 def test_an_interrupted_training_is_neither_lost_nor_mixed_up(place, tmp_path):
     """The same goes on; other settings are refused, with --resume too; --overwrite begins anew."""
     out = tmp_path / "m.safetensors"

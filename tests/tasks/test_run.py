@@ -85,7 +85,7 @@ def pixels(path):
         return file.read()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.server)])
 def test_each_scene_of_a_batch_becomes_what_it_becomes_alone(place, workers):
     recipe = replace(RECIPE, engine=replace(BLOCKS, workers=workers))
     batch = again(place, recipe)
@@ -286,6 +286,7 @@ def test_a_scheduler_that_goes_away_ends_the_batch_and_it_can_go_on(place, monke
     assert set(states(again(place)).values()) <= {"done", "unchanged"}
 
 
+@pytest.mark.fault
 def test_an_interrupted_batch_stops_soon_and_goes_on_later(place):
     recipe = replace(RECIPE, engine=BLOCKS)
 
@@ -314,6 +315,7 @@ with claimed([Path(sys.argv[1])], "batch", overwrite=True):
 """
 
 
+@pytest.mark.fault
 def test_a_second_run_says_who_is_at_work_and_a_dead_one_does_not_bar_the_way(place):
     (place / "out").mkdir()
     other = subprocess.Popen([sys.executable, "-c", HOLD, place / "out" / "summary.json"], stdout=subprocess.PIPE)
@@ -329,6 +331,7 @@ def test_a_second_run_says_who_is_at_work_and_a_dead_one_does_not_bar_the_way(pl
     assert not list((place / "out").rglob(".*"))
 
 
+@pytest.mark.fault
 def test_the_state_of_a_batch_while_it_runs_and_after_it_was_killed(place):
     words = ["run", "in", "-m", "m.safetensors", "-o", "out", "--window-size", "48", "--tta", "--runtime", "torch"]
     batch = subprocess.Popen([Path(sys.executable).with_name("geounet"), *words], cwd=place, stderr=subprocess.DEVNULL)
