@@ -74,6 +74,26 @@ assert torchvision.ops.roi_align(torch.ones(1, 1, 8, 8), boxes, 2).shape == (1, 
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
+def test_what_runs_no_network_starts_without_pytorch():
+    script = """
+import sys
+from geounet_pipelines.main import main
+sys.argv = ["geounet", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as done:
+    assert not done.code
+print("torch" in sys.modules)
+"""
+    samples = FOLDER.parent / "sample_tiles"
+    words = ["info", samples / "val/images/scene_spring.tif", "-m", samples / "model.safetensors"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], check=True, timeout=120, capture_output=True, text=True
+    )
+    assert "model fits  yes" in done.stdout
+    assert done.stdout.splitlines()[-1] == "False"
+
+
 def test_no_modules_import_each_other():
     """Not over a third either: what a TopologicalSorter takes has no cycle."""
     assert len(list(graphlib.TopologicalSorter(IMPORTS).static_order())) == len(MODULES)

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from geounet.errors import ModelError
-from geounet.models.unet import UNet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,6 +68,8 @@ def build_network(architecture: Architecture) -> nn.Module:
 
 def encoder_modules(network: nn.Module) -> tuple[nn.Module, ...]:
     """The parts of a network that make up its encoder; empty for a network that is not of :func:`build_network`."""
+    from geounet.models.unet import UNet
+
     if isinstance(network, UNet):
         return network.first, network.contracting
     encoder = getattr(network, "encoder", None)
@@ -85,6 +86,9 @@ def _classic(architecture: Architecture) -> nn.Module:
         if getattr(architecture, name) not in known:
             hint = "; other architectures need an encoder" if name == "arch" else ""
             raise ModelError(f"{name} {getattr(architecture, name)!r} is not one of {', '.join(known)}{hint}")
+    # A card is read without PyTorch, which takes its time.
+    from geounet.models.unet import UNet
+
     return UNet(
         architecture.in_channels,
         architecture.classes,

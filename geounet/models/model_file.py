@@ -142,7 +142,8 @@ def read_card(path: Path) -> ModelCard:
     if not path.is_file():
         raise ModelError(f"model file {path} does not exist")
     try:
-        with safe_open(path, framework="pt") as file:
+        # No tensor is read, so none of a library that takes its time to be imported.
+        with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} is not a geounet model file (.safetensors): {error}") from error
