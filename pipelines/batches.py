@@ -84,7 +84,8 @@ def todo(batch: Batch) -> list[str]:
     pixels = sum(entry.pixels for entry in waiting)
     text = f"{len(waiting)} of {len(batch.scenes)} scenes to do, {pixels / 1e6:.2f} Mpx"
     seconds = batch.estimate
-    text += f", about {duration(seconds)}" if seconds is not None else ""
+    if waiting:
+        text += f", about {duration(seconds)}" if seconds is not None else "; how long is known after a first run here"
     return [*_table([("scene", "would be", "size"), *rows]), text]
 
 
