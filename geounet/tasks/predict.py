@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -248,8 +249,36 @@ def _run_blocks(work: Work, store: TileStore, engine: Engine, progress: Progress
             take(run_block(here, block))
     elif missing:
         with connected(engine) as client:
-            map_unordered(client, partial(run_block, job(threads_per_worker(client))), missing, take)
+            shared = job(threads_per_worker(client))
+            with _TURNS.of(shared.network):
+                map_unordered(client, partial(run_block, shared), missing, take)
     return records, resumed
+
+
+class _Turns:
+    """Predictions that run at once use one network: a worker holds one, and would make it ready anew for each block."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._network: NetworkSetup | None = None
+        self._users = 0
+
+    @contextmanager
+    def of(self, network: NetworkSetup) -> Iterator[None]:
+        """Wait until no other network is in use."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._users or self._network == network)
+            self._network = network
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users -= 1
+                self._changed.notify_all()
+
+
+_TURNS = _Turns()
 
 
 def _needs_no_cluster(engine: Engine, blocks: Sequence[Block]) -> bool:

@@ -22,6 +22,7 @@ from pystac_client import Client
 from untrained import CLASSES, make_model
 
 from geounet.engine import cluster
+from geounet.engine.runtimes import prepared
 from geounet.errors import GeounetError, ModelError, OutputError, SceneError, UnreachableError
 from geounet.raster.opening import Opening
 from geounet.tasks import run as running
@@ -198,6 +199,17 @@ def test_one_cluster_and_one_choice_for_each_kind(place, monkeypatch, write_scen
     batch = again(place, replace(RECIPE, engine=BLOCKS))
     assert states(batch)["s00"] == "done"
     assert len(chosen) == len(batch.kinds) == 2
+
+
+def test_scenes_of_several_sizes_at_work_at_once_make_each_network_ready_once(place, write_scene):
+    """Their windows differ; a worker that went to and fro between their blocks would begin anew each time."""
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(1, 250, (2, 300, 44 - 8 * number))
+        write_scene(place / "in" / f"s{number}.tif", pixels.astype(np.uint8))
+    prepared.cache_clear()
+    batch = again(place, replace(RECIPE, engine=Engine(tile_size=48, window_size=80, precision="fp32", halo=16)))
+    assert batch.counts == {"done": 4}
+    assert prepared.cache_info().misses == 4
 
 
 def test_one_scene_does_not_cost_another(place, monkeypatch):
