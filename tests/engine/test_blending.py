@@ -184,6 +184,7 @@ def test_rasters_of_blended_windows_do_not_depend_on_blocks(tmp_path, holed_scen
     assert many.class_pixels == one.class_pixels
 
 
+@pytest.mark.server
 def test_two_workers_blend_alike(tmp_path, holed_scene, model, two_workers):
     """To the bit in blocks of any size; PyTorch itself sums in another order where each has fewer threads."""
     how = {"scheduler": two_workers}

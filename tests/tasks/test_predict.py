@@ -342,6 +342,7 @@ def test_a_scene_written_anew_meanwhile_is_not_mixed_with_what_it_was(tmp_path, 
     assert predict(scene, model, out, engine=Engine(tile_size=32)).resumed == 0
 
 
+@pytest.mark.server
 def test_a_running_scheduler_gives_the_same_raster(tmp_path, holed_scene, model, running_cluster):
     """A scheduler and two worker processes joined by address do what the embedded cluster does."""
     how = {"tile_size": 32, "window_size": 80}

@@ -104,7 +104,7 @@ def test_each_scene_of_a_batch_becomes_what_it_becomes_alone(place, workers):
         assert entry.hectares == pytest.approx(dict(frame.groupby("class_name")["area_ha"].sum()), abs=1e-5)
 
 
-@pytest.mark.parametrize("tile_size", [48, 2048])
+@pytest.mark.parametrize("tile_size", [pytest.param(48, marks=pytest.mark.server), 2048])
 def test_blocks_of_several_scenes_or_whole_ones_run_on_a_cluster_elsewhere(
     place, two_workers, tile_size, monkeypatch, write_scene
 ):
