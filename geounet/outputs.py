@@ -168,7 +168,7 @@ def holder_of(path: Path) -> dict[str, Any]:
     found = _read(folder)
     if not found:
         return {}
-    with suppress(OSError), (folder / _MANIFEST).open("ab+") as file:
+    with suppress(OSError), (folder / _MANIFEST).open("rb") as file:
         if _lock(file):
             return {}
     return {name: found[name] for name in ("host", "process", "since")}

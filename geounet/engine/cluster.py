@@ -25,7 +25,15 @@ _AHEAD = 8
 """Tasks that wait for each thread of the workers: enough that none runs dry while the client is busy."""
 _LEAST_AHEAD = 64
 """Tasks in flight where the workers are few, or not there yet."""
-GONE = "the Dask scheduler went away; start the same command again to go on"
+
+
+class SchedulerGoneError(ConnectionError):
+    """Nothing is wrong with the input, and what is done can be gone on with."""
+
+    def __init__(self) -> None:
+        super().__init__("the Dask scheduler went away; start the same command again to go on")
+
+
 _LEAN = {
     # Samples the stacks of all threads a hundred times a second, while the network wants the interpreter.
     "distributed.worker.profile.enabled": False,
@@ -137,7 +145,7 @@ def map_unordered(
 
     Raises:
         GeounetError: the function raised it.
-        ConnectionError: the scheduler went away.
+        SchedulerGoneError: it did.
     """
     from distributed import as_completed
 
@@ -160,8 +168,7 @@ def map_unordered(
             if isinstance(result, GeounetError):
                 raise result
             if future.cancelled():
-                # Not a GeounetError: nothing is wrong with the input, and what is done can be gone on with.
-                raise ConnectionError(GONE)
+                raise SchedulerGoneError
             take(result)
             top_up()
     finally:
@@ -173,7 +180,7 @@ def _threads(client: Client) -> int:
     try:
         return sum(client.nthreads().values())
     except OSError as error:
-        raise ConnectionError(GONE) from error
+        raise SchedulerGoneError from error
 
 
 def _attempt(function: Callable[..., Any], item: Any) -> Any:

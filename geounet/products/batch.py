@@ -22,9 +22,10 @@ SUMMARY = "summary.json"
 WAITING, RUNNING, DONE, UNCHANGED, KEPT, FAILED = "waiting", "running", "done", "unchanged", "kept", "failed"
 """What a scene of a batch is: to be done, at work, done by this run, found finished, found finished but of other
 options or another state of the scene and left so, failed."""
-FINISHED = (DONE, UNCHANGED, KEPT)
 _EVERY = 1.0
 """Seconds between two writings of the state while nothing but numbers change."""
+_RARELY = 10
+"""Times as long as a writing takes, at the least, until the next one."""
 
 
 @dataclass(slots=True)
@@ -156,22 +157,23 @@ class Journal:
         self.batch = batch
         self._path, self._show = folder / SUMMARY, show
         self._lock = threading.Lock()
-        self._start, self._written = time.monotonic(), -math.inf
+        self._start, self._written, self._took = time.monotonic(), -math.inf, 0.0
         batch.started = _now()
 
     def change(self, entry: Entry, **values: Any) -> None:
-        """Change fields of a scene; a change of its state is written at once."""
+        """Change fields of a scene; a change of its state is written soon."""
         with self._lock:
-            urgent = values.get("state", entry.state) != entry.state
+            turned = values.get("state", entry.state) != entry.state
             for name, value in values.items():
                 setattr(entry, name, value)
-            self._tell(urgent=urgent)
+            # Writing the state of thousands of scenes takes its time.
+            self._tell(pause=_RARELY * self._took if turned else max(_EVERY, _RARELY * self._took))
 
     def keep(self, kind: dict[str, Any]) -> None:
         """Note what was chosen for a kind of scenes, before any product of it is begun."""
         with self._lock:
             self.batch.kinds.append(kind)
-            self._tell(urgent=True)
+            self._tell()
 
     def end(self, state: str) -> None:
         """The batch is over; what was at work is to be done again."""
@@ -180,16 +182,17 @@ class Journal:
                 entry.state, entry.share = WAITING, 0.0
             self.batch.state = state
             self.batch.speed = self.batch.rate or self.batch.speed
-            self._tell(urgent=True)
+            self._tell()
 
-    def _tell(self, *, urgent: bool) -> None:
+    def _tell(self, *, pause: float = 0.0) -> None:
         now = time.monotonic()
         self.batch.seconds = round(now - self._start, 3)
-        if urgent or now - self._written >= _EVERY:
+        if now - self._written >= pause:
             self.batch.updated = _now()
             with atomic(self._path) as draft:
                 draft.write_text(json.dumps(self.batch.to_json(), indent=1), encoding="utf-8")
-            self._written = now
+            self._written = time.monotonic()
+            self._took = self._written - now
         self._show(self.batch)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rasterio.errors import RasterioError
 
-from geounet.engine.cluster import GONE, threads_per_worker
+from geounet.engine.cluster import SchedulerGoneError, threads_per_worker
 from geounet.engine.compatibility import region_of, scene_for_model
 from geounet.engine.devices import pick_device
 from geounet.engine.plan import HERE, choice_for
@@ -47,7 +48,7 @@ from geounet.tasks.predict import connected
 from geounet.tasks.product import Recipe, making_of, product
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from distributed import Client
 
@@ -123,7 +124,7 @@ def run(
 
     Raises:
         GeounetError: no scene is named, two have one id, the model cannot be used, or another run is at work there.
-        ConnectionError: the scheduler went away.
+        SchedulerGoneError: it did.
     """
     bucket = Bucket(str(folder)) if is_bucket(folder) else None
     place = Path(folder) if bucket is None else workshop_of(str(folder))
@@ -131,18 +132,17 @@ def run(
     recipe = replace(recipe, opening=recipe.opening.anywhere)
     work = _Work(model, place, recipe, changed, overwrite, read_card(model), bucket)
     tasks = _entries(names, pattern)
-    work.fetch()
-    before = read_batch(place)
     batch = Batch([entry for entry, _ in tasks])
-    if before is not None:
-        batch.kinds, batch.speed = before.kinds, before.speed
     if dry_run:
-        for entry, name in tasks:
-            _look_only(work, entry, name)
+        with work.elsewhere() as looking:
+            looking.begin(batch)
+            for entry, name in tasks:
+                _look_only(looking, entry, name)
         return batch
     with claimed([place / SUMMARY], "batch", overwrite=True), ExitStack() as stack:
         if bucket is not None:
             stack.enter_context(bucket.leased())
+        work.begin(batch)
         journal = Journal(place, batch, show)
         runner = _Runner(work, journal, on_error, retries, stack)
         try:
@@ -209,15 +209,29 @@ class _Work:
     there: set[str] = field(default_factory=set)
     """Names of the folders of products that are there."""
 
-    def fetch(self) -> None:
-        """Bring the records and the state of an object store here, for all that follows to look at."""
+    @contextmanager
+    def elsewhere(self) -> Iterator[_Work]:
+        """The same in a folder where no other run's files are in the way; itself where it stays in its folder."""
         if self.bucket is None:
+            yield self
             return
-        self.there.update(self.bucket.records())
-        self.bucket.fetch(SUMMARY, self.folder / SUMMARY)
+        with tempfile.TemporaryDirectory() as name:
+            yield replace(self, folder=Path(name))
+
+    def begin(self, batch: Batch) -> None:
+        """Take up what earlier runs have chosen, and bring records and state of an object store here."""
+        if self.bucket is not None:
+            self._fetch(self.bucket)
+        before = read_batch(self.folder)
+        if before is not None:
+            batch.kinds, batch.speed = before.kinds, before.speed
+
+    def _fetch(self, bucket: Bucket) -> None:
+        self.there.update(bucket.records())
+        bucket.fetch(SUMMARY, self.folder / SUMMARY)
         for name in self.there:
             if not is_unfinished(self.folder / name / RECORD):
-                self.bucket.fetch(f"{name}/{RECORD}", self.folder / name / RECORD)
+                bucket.fetch(f"{name}/{RECORD}", self.folder / name / RECORD)
 
     def make(self, task: _Task, make: Callable[..., Product]) -> Product:
         """Make a product and, where they go elsewhere, put it there."""
@@ -311,7 +325,7 @@ class _Runner:
         """Do them all.
 
         Raises:
-            ConnectionError: the scheduler went away.
+            SchedulerGoneError: it did.
         """
         for entry, name in tasks:
             if self.stopped:
@@ -402,7 +416,7 @@ class _Runner:
         A scene's failure is noted, whatever it is: it shall not cost another scene.
 
         Raises:
-            ConnectionError: the scheduler went away.
+            SchedulerGoneError: it did.
         """
         from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -415,9 +429,10 @@ class _Runner:
         )
         try:
             return persistently(function)
-        except (ConnectionError, _StoppedError) as error:
-            if isinstance(error, ConnectionError):
-                raise
+        except SchedulerGoneError:
+            raise
+        except _StoppedError:
+            return None
         except Exception as error:  # noqa: BLE001 - whatever it is, the other scenes are done
             failure = str(error) if isinstance(error, GeounetError) else f"{type(error).__name__}: {error}"
             _log.debug("%s failed", entry.scene, exc_info=True)
@@ -438,7 +453,7 @@ class _Cluster:
         """As :func:`geounet.tasks.product.product`; what is said there is said here.
 
         Raises:
-            ConnectionError: the scheduler went away.
+            SchedulerGoneError: it did.
         """
         from distributed import CancelledError
 
@@ -450,7 +465,7 @@ class _Cluster:
         try:
             outcome: _Outcome = future.result()
         except CancelledError as gone:
-            raise ConnectionError(GONE) from gone
+            raise SchedulerGoneError from gone
         for logger, level, text in outcome.said:
             logging.getLogger(logger).log(level, "%s", text)
         if outcome.error is not None:
@@ -506,5 +521,5 @@ def _may_pass(error: BaseException) -> bool:
     cause = error.__cause__ if isinstance(error, OutputError) else error
     by_gdal = isinstance(cause, RasterioError)
     return isinstance(error, UnreachableError) or (
-        isinstance(cause, OSError) and not isinstance(cause, ConnectionError) and not by_gdal
+        isinstance(cause, OSError) and not isinstance(cause, SchedulerGoneError) and not by_gdal
     )

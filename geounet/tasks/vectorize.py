@@ -131,7 +131,7 @@ def _write(
             writer.write_encoded(kept)
             count += len(kept)
             pixels += int(kept.attributes["pixels"].sum())
-            for name, found in kept.attributes.groupby("class_name")["area_ha"]:
+            for name, found in kept.attributes.groupby("class_name", dropna=False)["area_ha"]:
                 areas[str(name)] = areas.get(str(name), 0.0) + float(found.sum(skipna=False))
     return VectorSummary(count, pixels, sum(areas.values()), dict(sorted(areas.items())))
 

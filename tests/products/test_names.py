@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from geounet.products.names import TAKEN, folder_name
 
 
 @given(st.text(max_size=400))
+@example("字" * 400)
+@example("a\udcff")
 def test_a_folder_lies_right_where_it_is_put(tmp_path_factory, identifier):
     folder = tmp_path_factory.getbasetemp()
     name = folder_name(identifier)
     place = (folder / name).resolve()
     assert place.parent == folder.resolve()
     assert name not in TAKEN
-    assert 0 < len(name.encode()) <= 800
+    assert 0 < len(name.encode()) <= 200
     place.mkdir(exist_ok=True)
 
 
