@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from geounet.classes import LandClass
@@ -184,5 +185,12 @@ def fingerprint(path: Path) -> str:
     """
     if not path.is_file():
         raise ModelError(f"model file {path} does not exist")
+    status = path.stat()
+    return _digest(path.absolute(), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _digest(path: Path, _size: int, _written: int) -> str:
+    """Once for each state of a file: a batch asks for each of its scenes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -199,12 +199,7 @@ def _tiles(
     frame: Frame, products: Sequence[Placed], prefer: str, tile_size: int, workers: int | None, progress: Progress
 ) -> Iterator[tuple[Window, Pair]]:
     """The tiles that hold a product, merged by several threads, in their order."""
-    windows = [
-        window
-        for row in range(0, frame.height, tile_size)
-        for col in range(0, frame.width, tile_size)
-        if _under(products, window := Window(row, col, tile_size, tile_size).intersection(frame.extent))
-    ]
+    cells = list(_cells(frame, products, tile_size))
     threads = workers or os.cpu_count() or 1
     readers: SimpleQueue[_Readers] = SimpleQueue()
     with ExitStack() as stack:
@@ -212,24 +207,35 @@ def _tiles(
             readers.put(stack.enter_context(_Readers()))
         pool = stack.enter_context(ThreadPoolExecutor(threads))
 
-        def merged(window: Window) -> Pair:
+        def merged(window: Window, under: Sequence[Placed]) -> Pair:
             mine = readers.get()
             try:
                 mine.close_above(window.row)
-                parts = (read_placed(one, frame, window, mine.of(one)) for one in _under(products, window))
+                parts = (read_placed(one, frame, window, mine.of(one)) for one in under)
                 return merge(parts, (window.height, window.width), prefer)
             finally:
                 readers.put(mine)
 
-        left = iter(windows)
-        flying = [(window, pool.submit(merged, window)) for window in islice(left, _AHEAD * threads)]
+        left = iter(cells)
+        flying = [(cell[0], pool.submit(merged, *cell)) for cell in islice(left, _AHEAD * threads)]
         done = 0
         while flying:
             window, future = flying.pop(0)
             yield window, future.result()
             done += 1
-            progress(done, len(windows))
-            flying += [(more, pool.submit(merged, more)) for more in islice(left, 1)]
+            progress(done, len(cells))
+            flying += [(cell[0], pool.submit(merged, *cell)) for cell in islice(left, 1)]
+
+
+def _cells(frame: Frame, products: Sequence[Placed], tile_size: int) -> Iterator[tuple[Window, list[Placed]]]:
+    """The tiles that hold a product, row by row, each with its products."""
+    for row in range(0, frame.height, tile_size):
+        band = Window(row, 0, tile_size, frame.width).intersection(frame.extent)
+        beside = _under(products, band)
+        for col in range(0, frame.width, tile_size):
+            window = Window(row, col, band.height, tile_size).intersection(frame.extent)
+            if under := _under(beside, window):
+                yield window, under
 
 
 def _under(products: Sequence[Placed], window: Window) -> list[Placed]:
