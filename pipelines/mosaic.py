@@ -20,7 +20,7 @@ def _fiboa_of(identifier, field_classes, observed):
 
 
 @click.command(short_help="Join products to one map.")
-@click.argument("products", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR...")
+@click.argument("products", nargs=-1, required=True, callback=options.folders_or_buckets, metavar="DIR...")
 @options.out("Class raster: .tif (COG); or .vrt, of products on one grid with --prefer newest or oldest.")
 @options.option("--polygons", type=click.Path(path_type=Path), help="Polygons of the map, in any format of vectorize.")
 @options.option("--confidence", type=click.Path(path_type=Path), help="Raster of the confidence of the map's pixels.")

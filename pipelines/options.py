@@ -84,6 +84,11 @@ def folder_or_bucket(_ctx: click.Context, _param: click.Parameter, text: str) ->
     return text if "://" in text else Path(text)
 
 
+def folders_or_buckets(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> list[Path | str]:
+    """Several of :func:`folder_or_bucket`."""
+    return [folder_or_bucket(ctx, param, text) for text in texts]
+
+
 overwrite = option("--overwrite", "-f", is_flag=True, help="Replace an output that exists.")
 
 

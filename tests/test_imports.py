@@ -20,8 +20,8 @@ MODULES = {
 # Packages and modules of the top, lowest first: each imports from what stands before it only.
 ORDER = [
     "errors", "grid", "allocation", "compiling", "light_torchvision", "classes", "class_tables", "outputs",
-    "raster", "sources", "models", "data", "components", "outlines", "formats", "engine", "training", "metrics",
-    "arrays", "pages", "products", "maps", "tasks",
+    "raster", "object_stores", "sources", "models", "data", "components", "outlines", "formats", "engine", "training",
+    "metrics", "arrays", "pages", "products", "maps", "tasks",
 ]  # fmt: skip
 
 

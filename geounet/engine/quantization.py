@@ -13,6 +13,7 @@ import importlib.util
 import json
 import logging
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from geounet.raster.scene import Scene
 
 _NOTE = "quantized.json"
+_ONE_AT_A_TIME = threading.Lock()
+"""Standard output is the process's: of two threads that turn it aside, the second would give back the first's."""
 
 
 def check_quantization(runtime: str) -> None:
@@ -112,7 +115,11 @@ def _in_silence() -> Iterator[Any]:
     """NNCF, which otherwise reports its progress and its thoughts on standard output, which is for results."""
     # It also makes torch look for a CUDA compiler, and say so.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123
+    with (
+        _ONE_AT_A_TIME,
+        open(os.devnull, "w", encoding="utf-8") as nowhere,  # noqa: PTH123
+        contextlib.redirect_stdout(nowhere),
+    ):
         import nncf
 
         # Not by its own function, which sets the level of handlers that are not its own too.

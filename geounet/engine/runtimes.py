@@ -14,7 +14,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,7 @@ from geounet.engine.devices import PRECISIONS, autocast, faster_precision
 from geounet.errors import ModelError
 from geounet.models.cropping import Cropped
 from geounet.models.model_file import load_model
+from geounet.object_stores import is_bucket, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,7 +110,7 @@ class NetworkSetup:
     tta: bool = False
     """Whether windows, square then, are seen in their eight flips and rotations."""
     quantized: str | None = None
-    """Path of the network in int8, see :mod:`geounet.engine.quantization`; None in other precisions."""
+    """Path or URL of the network in int8, see :mod:`geounet.engine.quantization`; None in other precisions."""
 
 
 # One: at its usual window a network works in a gigabyte.
@@ -122,7 +123,7 @@ def prepared(setup: NetworkSetup) -> tuple[Classifier, ModelCard]:
     """
     network, card = load_model(Path(setup.model))
     if setup.quantized is not None:
-        return _openvino(setup.quantized, setup.precision, setup.threads), card
+        return _openvino(_read_network(setup.quantized), setup.precision, setup.threads), card
     run = make_classifier(
         network,
         (len(card.bands), *setup.window),
@@ -246,6 +247,15 @@ def _core() -> Any:
 
     with signal_stack_kept():
         return openvino.Core()
+
+
+def _read_network(name: str) -> Any:
+    """A network by its path, or from an object store."""
+    if not is_bucket(name):
+        return name
+    folder, _, file = name.rpartition("/")
+    parts = [read_object(folder, part) for part in (file, str(PurePosixPath(file).with_suffix(".bin")))]
+    return _core().read_model(*parts)
 
 
 def _openvino(model: Any, precision: str, threads: int) -> Classifier:

@@ -1,26 +1,25 @@
-"""Finished blocks on disk (Zarr): what a crash leaves, and a resumed run reads.
+"""Finished blocks on disk or in an object store (Zarr): what a crash leaves, and a resumed run reads.
 
 A chunk lies in one block, and mostly is one, so workers never write the same object. A block
-is done when its record exists, which is written last and by atomic rename.
+is done when its record exists, which is written last, as a whole.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from geounet.classes import NODATA
+from geounet.engine.tile_places import IDENTITY, guarded, place_of
 from geounet.errors import OutputError
 from geounet.grid import Window
+from geounet.object_stores import is_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from geounet.grid import Block
 
-_IDENTITY = "identity.json"
 _RECORDS = "done"
 
 
@@ -82,7 +80,7 @@ class TileStore:
     """Where the blocks of one raster are."""
 
     path: str
-    """A folder."""
+    """A folder, or the URL of a prefix in an object store."""
     origin_row: int
     """First row of the store's arrays in scene pixels: a block starts there."""
     origin_col: int
@@ -99,16 +97,14 @@ class TileStore:
 
     def put(self, area: Window, layers: Mapping[str, NDArray[Any]]) -> None:
         """Store the pixels of an area within a block: whole chunks, but for the region's edges."""
-        group = zarr.open_group(self.path, mode="r+")
-        for layer in self.layers:
-            group[layer.name][..., *self._slices(area)] = layers[layer.name]
+        with guarded(self.path):
+            group = place_of(self.path).group("r+")
+            for layer in self.layers:
+                group[layer.name][..., *self._slices(area)] = layers[layer.name]
 
     def finish(self, block: Block, record: BlockRecord) -> None:
         """Record that a block's pixels are stored."""
-        place = _record_path(self.path, block)
-        staged = place.with_suffix(f".{os.getpid()}")
-        staged.write_text(json.dumps(asdict(record)), encoding="utf-8")
-        staged.replace(place)
+        place_of(self.path).write(_record_of(block), json.dumps(asdict(record)).encode())
 
     def blank(self, area: Window) -> dict[str, NDArray[Any]]:
         """Arrays of nodata for :meth:`put`."""
@@ -116,14 +112,15 @@ class TileStore:
 
     def read(self, area: Window, layer: str) -> NDArray[Any]:
         """The pixels (height, width) or (bands, height, width) of an area."""
-        return np.asarray(zarr.open_group(self.path, mode="r")[layer][..., *self._slices(area)])
+        with guarded(self.path):
+            return np.asarray(place_of(self.path).group("r")[layer][..., *self._slices(area)])
 
     def record(self, block: Block) -> BlockRecord | None:
         """What became of a block; None if it is not done."""
-        try:
-            values = json.loads(_record_path(self.path, block).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        found = place_of(self.path).read(_record_of(block))
+        if found is None:
             return None
+        values = json.loads(found)
         return BlockRecord(**{**values, "counts": tuple(values["counts"])})
 
     def pieces(self, blocks: Sequence[Block], region: Window, layer: str) -> Iterator[tuple[Window, NDArray[Any]]]:
@@ -134,15 +131,12 @@ class TileStore:
             yield place, pixels if pixels.ndim == 3 else pixels[None]  # noqa: PLR2004
 
     def remove(self, aside: Path) -> None:
-        """Delete the folder, which is moved aside first, for half a store would be nobody's.
+        """Delete it.
 
         Args:
             aside: a folder on the same disk, of no other process's.
         """
-        if Path(self.path).exists():
-            gone = Path(tempfile.mkdtemp(dir=aside))
-            Path(self.path).rename(gone / "store")
-            shutil.rmtree(gone, ignore_errors=True)
+        place_of(self.path).remove(aside)
 
     def _slices(self, area: Window) -> tuple[slice, slice]:
         return area.within(Window(self.origin_row, self.origin_col, 0, 0))
@@ -156,12 +150,12 @@ class TileStore:
                 yield Window(row, col, height, width).intersection(core)
 
 
-def _record_path(store: str, block: Block) -> Path:
-    return Path(store, _RECORDS, f"{block.row}_{block.col}.json")
+def _record_of(block: Block) -> str:
+    return f"{_RECORDS}/{block.row}_{block.col}.json"
 
 
 def open_store(
-    path: Path,
+    path: Path | str,
     region: Window,
     block_shape: tuple[int, int],
     layers: Sequence[Layer],
@@ -171,43 +165,44 @@ def open_store(
     corner: tuple[int, int] = (0, 0),
     chunk_shape: tuple[int, int] | None = None,
     restart: bool = False,
+    replace: bool = False,
 ) -> TileStore:
     """Open the store of an unfinished run, or make an empty one.
 
     Args:
-        path: the folder.
+        path: the folder, or the URL of a prefix in an object store.
         region: what the raster covers, in scene pixels.
         block_shape: height and width of a block.
         layers: the arrays.
-        identity: what the pixels depend on, as JSON; a store with another identity is refused.
+        identity: what the pixels depend on, as JSON.
         aside: a folder on the same disk, of no other process's, in which it is made ready.
         corner: row and column at which the lattice of blocks starts.
         chunk_shape: height and width of a chunk, of which a block holds a whole number; the block's by default.
         restart: delete what is there.
+        replace: delete what is there where it belongs to other work.
 
     Raises:
-        OutputError: the store belongs to other work, or cannot be written.
+        OutputError: the store belongs to other work, which is not to be replaced, or cannot be written.
+        UnreachableError: the object store does not answer, or refuses.
     """
     height, width = block_shape
     row = (region.row - corner[0]) // height * height + corner[0]
     col = (region.col - corner[1]) // width * width + corner[1]
-    store = TileStore(str(path.absolute()), row, col, tuple(layers), chunk_shape or block_shape)
-    if restart:
-        store.remove(aside)
+    name = str(path) if is_bucket(path) else str(Path(path).absolute())
+    store, place = TileStore(name, row, col, tuple(layers), chunk_shape or block_shape), place_of(name)
     try:
-        if not path.exists():
-            _create(store, region, identity, aside)
-        _check_identity(path, identity)
+        if restart or (replace and place.exists() and _differences(place.read(IDENTITY), identity) != []):
+            place.remove(aside)
+        if not place.exists():
+            place.create(partial(_fill, store, region), json.dumps(identity, sort_keys=True).encode(), aside)
+        _check(path, _differences(place.read(IDENTITY), identity))
     except OSError as error:
         raise OutputError(f"tile store {path} cannot be written: {error.strerror or error}") from error
     return store
 
 
-def _create(store: TileStore, region: Window, identity: Mapping[str, Any], aside: Path) -> None:
-    final = Path(store.path)
-    staged = Path(tempfile.mkdtemp(dir=aside), final.name)
-    staged.mkdir()
-    group = zarr.open_group(staged, mode="w")
+def _fill(store: TileStore, region: Window, group: Any) -> None:
+    """Make the store's arrays in a group."""
     shape = (region.row_stop - store.origin_row, region.col_stop - store.origin_col)
     for layer in store.layers:
         group.create_array(
@@ -218,19 +213,21 @@ def _create(store: TileStore, region: Window, identity: Mapping[str, Any], aside
             dtype=layer.dtype,
             fill_value=layer.nodata,
         )
-    (staged / _RECORDS).mkdir()
-    (staged / _IDENTITY).write_text(json.dumps(identity, sort_keys=True), encoding="utf-8")
-    staged.replace(final)
-    staged.parent.rmdir()
 
 
-def _check_identity(path: Path, identity: Mapping[str, Any]) -> None:
+def _differences(content: bytes | None, identity: Mapping[str, Any]) -> list[str] | None:
+    """In what an identity that is there differs from the one that is wanted; None where there is no identity."""
     try:
-        found = json.loads((path / _IDENTITY).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError) as error:
-        raise OutputError(f"{path} is in the way: it is not a tile store of geounet") from error
+        found = json.loads(content or b"")
+    except ValueError:
+        return None
     wanted = json.loads(json.dumps(identity))
-    differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+    return sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+
+
+def _check(path: Path | str, differing: list[str] | None) -> None:
+    if differing is None:
+        raise OutputError(f"{path} is in the way: it is not a tile store of geounet")
     if differing:
         raise OutputError(
             f"{path} holds unfinished work that differs in {', '.join(differing)}; finish it with the same options, "

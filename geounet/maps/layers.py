@@ -7,17 +7,20 @@ import json
 import logging
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geounet.errors import LabelError, OutputError, SceneError
+from geounet.object_stores import is_bucket, raster_name, read_object
 from geounet.outputs import is_unfinished
-from geounet.products.record import RECORD, is_whole, read_record
+from geounet.products.bucket import Bucket
+from geounet.products.record import CLASSES, CONFIDENCE, RECORD, is_whole, read_record
 from geounet.raster.class_raster import load_band
 from geounet.raster.cog import classes_of
+from geounet.raster.remote import public_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from geounet.classes import LandClass
     from geounet.raster.scene import Scene
@@ -46,29 +49,44 @@ class LayerOf:
         return -self.taken.timestamp(), self.id, self.digest
 
 
-def find_layers(names: Sequence[Path]) -> tuple[LayerOf, ...]:
+def find_layers(names: Sequence[str | Path]) -> tuple[LayerOf, ...]:
     """The finished products that are named, newest first.
 
     Args:
-        names: folders of products, or of batches of them, or records.
+        names: folders of products, or of batches of them, or records; here or in an object store.
 
     Raises:
         OutputError: a name holds no product.
         SceneError: a product has no CRS.
+        UnreachableError: an object store does not answer, or refuses.
     """
-    folders: dict[Path, None] = {}
+    layers: dict[str, LayerOf] = {}
+    unfinished: list[Path] = []
     for name in names:
-        found = [name.parent] if name.name == RECORD else _products_in(name)
-        if not found:
-            raise OutputError(f"{name} holds no product: neither {RECORD} nor folders that have one")
-        folders |= dict.fromkeys(path.resolve() for path in found)
-    unfinished = [folder for folder in folders if is_unfinished(folder / RECORD)]
+        for layer in _in_bucket(str(name)) if is_bucket(name) else _in_folder(Path(name), unfinished):
+            layers.setdefault(layer.classes.path, layer)
     if unfinished:
-        _log.warning("%d unfinished products such as %s are left out", len(unfinished), unfinished[0])
-    layers = [_layer(folder) for folder in folders if folder not in unfinished]
+        _log.warning("%d unfinished products such as %s are left out", len(set(unfinished)), unfinished[0])
     if not layers:
         raise OutputError("no product is finished; run them to their end first")
-    return tuple(sorted(layers, key=lambda layer: layer.rank))
+    return tuple(sorted(layers.values(), key=lambda layer: layer.rank))
+
+
+def _in_folder(name: Path, unfinished: list[Path]) -> Iterator[LayerOf]:
+    """The products of a folder; those that are not finished are added to the list."""
+    folders = [name.parent] if name.name == RECORD else _products_in(name)
+    if not folders:
+        raise OutputError(f"{name} holds no product: neither {RECORD} nor folders that have one")
+    for folder in (path.resolve() for path in folders):
+        if is_unfinished(folder / RECORD):
+            unfinished.append(folder)
+            continue
+        found = read_record(folder)
+        if found is None or not is_whole(found[0]):
+            raise OutputError(
+                f"{folder} holds no whole product: files that its record speaks of are missing; run it again"
+            )
+        yield _layer(str(folder), (folder / RECORD).read_text(encoding="utf-8"))
 
 
 def _products_in(folder: Path) -> list[Path]:
@@ -77,18 +95,27 @@ def _products_in(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"*/{RECORD}"))
 
 
-def _layer(folder: Path) -> LayerOf:
-    found = read_record(folder)
-    if found is None or not is_whole(found[0]):
-        raise OutputError(f"{folder} holds no whole product: files that its record speaks of are missing; run it again")
-    product = found[0]
-    classes, confidence = load_band(product.classes), load_band(product.confidence)
+def _in_bucket(url: str) -> Iterator[LayerOf]:
+    """The products under a prefix; a record is put there last."""
+    url = url.rstrip("/").removesuffix(f"/{RECORD}")
+    found = [url] if read_object(url, RECORD) else [f"{url}/{folder}" for folder in sorted(Bucket(url).records())]
+    if not found:
+        raise OutputError(f"{public_name(url)} holds no product: neither {RECORD} nor folders that have one")
+    for place in found:
+        text = read_object(place, RECORD)
+        if text is not None:
+            yield _layer(raster_name(place), text.decode())
+
+
+def _layer(place: str, text: str) -> LayerOf:
+    """A product by its folder, as GDAL has it, and its record."""
+    classes, confidence = load_band(f"{place}/{CLASSES}"), load_band(f"{place}/{CONFIDENCE}")
+    record = json.loads(text)
     if classes.crs is None:
-        raise SceneError(f"{product.classes} has no CRS, so it has no place on a map; leave {product.id} out")
-    text = (folder / RECORD).read_text(encoding="utf-8")
-    told = json.loads(text)["properties"]
+        raise SceneError(f"{classes.label} has no CRS, so it has no place on a map; leave {record['id']} out")
+    told = record["properties"]
     taken = datetime.fromisoformat(told["datetime"] or told["start_datetime"])
-    return LayerOf(product.id, classes, confidence, taken, hashlib.sha256(text.encode()).hexdigest())
+    return LayerOf(record["id"], classes, confidence, taken, hashlib.sha256(text.encode()).hexdigest())
 
 
 def common_classes(layers: Sequence[LayerOf]) -> tuple[LandClass, ...]:

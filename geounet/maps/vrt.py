@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from geounet.classes import NODATA
 from geounet.outputs import atomic
 from geounet.raster.cog import CLASSES_TAG
+from geounet.raster.remote import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,7 @@ def write_vrt(path: Path, frame: Frame, above: Sequence[Placed], classes: Sequen
     """Write the virtual raster of the class rasters, or without a class table of the confidences.
 
     Args:
-        path: the file; products are named relative to it.
+        path: the file; products that are not in an object store are named relative to it.
         frame: the map's grid.
         above: the products, all on the map's lattice, the one that lies on top first.
         classes: the class table.
@@ -69,8 +70,11 @@ def _write_table(band: Element, classes: Sequence[LandClass]) -> None:
 def _write_source(band: Element, placed: Placed, path: Path, *, classes: bool) -> None:
     scene = placed.layer.classes if classes else placed.layer.confidence
     source = SubElement(band, "ComplexSource")
-    relative = Path(os.path.relpath(Path(scene.path).absolute(), path.absolute().parent)).as_posix()
-    SubElement(source, "SourceFilename", relativeToVRT="1").text = relative
+    if is_remote(scene.path):
+        SubElement(source, "SourceFilename", relativeToVRT="0").text = scene.path
+    else:
+        relative = Path(os.path.relpath(Path(scene.path).absolute(), path.absolute().parent)).as_posix()
+        SubElement(source, "SourceFilename", relativeToVRT="1").text = relative
     SubElement(source, "SourceBand").text = "1"
     size: dict[str, Any] = {"xSize": str(scene.width), "ySize": str(scene.height)}
     SubElement(source, "SrcRect", xOff="0", yOff="0", **size)

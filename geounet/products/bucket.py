@@ -1,4 +1,4 @@
-"""Products in an object store: Amazon's, Google's, Azure's, and what speaks as they do, by obstore.
+"""Products in an object store.
 
 A product is made in a folder here and put there file by file, the record last: where that stands, the others are whole.
 A run holds a lease of its prefix, an object that says who is at work and that is written anew every minute; one that
@@ -16,23 +16,28 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geounet.errors import GeounetError, OutputError, UnreachableError, one_line
+from geounet.errors import OutputError
+from geounet.object_stores import (
+    in_sentences,
+    is_bucket,
+    object_store,
+    objects_under,
+    read_object,
+    remove_objects,
+    write_object,
+)
 from geounet.products.record import RECORD
 from geounet.raster.remote import public_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCHEMES = ("s3://", "az://", "gs://")
-"""What URLs of object stores begin with."""
+__all__ = ["Bucket", "is_bucket", "workshop_of"]
+
 _LEASE = ".run.json"
+_TILES = "tiles"
 _EVERY, _DEAD = 60.0, timedelta(minutes=10)
 """Seconds between two writings of a lease; how old one is whose run is dead."""
-
-
-def is_bucket(place: str | Path) -> bool:
-    """Whether a place is in an object store."""
-    return str(place).startswith(SCHEMES)
 
 
 def workshop_of(url: str) -> Path:
@@ -47,32 +52,23 @@ class Bucket:
     """A prefix in an object store."""
 
     def __init__(self, url: str) -> None:
-        """Open it; credentials and endpoints are those of the environment (`AWS_…`, `GOOGLE_…`, `AZURE_…`).
+        """Open it, see :mod:`geounet.object_stores`.
 
         Raises:
             GeounetError: obstore is missing.
             OutputError: there is no such store.
         """
-        try:
-            from obstore.exceptions import BaseError
-            from obstore.store import from_url
-        except ImportError as error:
-            raise GeounetError('object stores need obstore; install it with "geounet[cloud]"') from error
         self.url = url.rstrip("/")
-        try:
-            self._store = from_url(self.url, client_options=_http_allowed())
-        except (BaseError, ValueError) as error:
-            raise OutputError(f"{public_name(self.url)} cannot be opened: {one_line(error)}") from error
+        self._store = object_store(self.url)
 
     def records(self) -> set[str]:
         """Names of the folders of all finished products."""
-        with self._sentences():
-            found = [item["path"] for chunk in self._store.list() for item in chunk]
-        return {path.rpartition("/")[0] for path in found if path.rpartition("/")[2] == RECORD and path.count("/") == 1}
+        found = (path.rpartition("/") for path in objects_under(self.url))
+        return {folder for folder, _, name in found if name == RECORD and folder and "/" not in folder}
 
     def fetch(self, name: str, path: Path) -> bool:
         """Bring an object here; False where there is none."""
-        content = self._read(name)
+        content = read_object(self.url, name)
         if content is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -84,8 +80,11 @@ class Bucket:
         Raises:
             UnreachableError: the store does not answer, or refuses.
         """
-        with self._sentences():
-            self._store.put(name, path)
+        write_object(self.url, name, path)
+
+    def tiles_of(self, folder: str) -> str:
+        """Where the finished blocks of a product are until it is there."""
+        return f"{self.url}/{folder}/{_TILES}"
 
     def put_product(self, folder: Path) -> None:
         """Put a product there, the record last, and remove its files here but for the record.
@@ -96,13 +95,10 @@ class Bucket:
             UnreachableError: the store does not answer, or refuses.
         """
         files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != RECORD)
-        with self._sentences():
-            old = {item["path"] for chunk in self._store.list(folder.name) for item in chunk}
-            for name in sorted(old, key=lambda name: not name.endswith(f"/{RECORD}")):
-                if name.count("/") == 1:
-                    self._store.delete(name)
-            for path in [*files, folder / RECORD]:
-                self._store.put(f"{folder.name}/{path.name}", path)
+        old = objects_under(self.url, folder.name)
+        remove_objects(self.url, sorted(old, key=lambda name: name != f"{folder.name}/{RECORD}"))
+        for path in [*files, folder / RECORD]:
+            self.put(path, f"{folder.name}/{path.name}")
         for path in files:
             path.unlink()
 
@@ -113,18 +109,13 @@ class Bucket:
         Raises:
             OutputError: another one does.
         """
-        from obstore.exceptions import AlreadyExistsError
-
         mine = {"host": socket.gethostname(), "process": os.getpid(), "since": _now().isoformat(timespec="seconds")}
         try:
-            with self._sentences():
+            with in_sentences(self.url):
                 self._store.put(_LEASE, _stamped(mine), mode="create")
-        except _Refused as error:
-            if not isinstance(error.__cause__, AlreadyExistsError):
-                raise UnreachableError(str(error)) from error
+        except FileExistsError:
             self._check_dead()
-            with self._sentences():
-                self._store.put(_LEASE, _stamped(mine))
+            write_object(self.url, _LEASE, _stamped(mine))
         done = threading.Event()
         keeper = threading.Thread(target=self._keep, args=(mine, done), daemon=True)
         keeper.start()
@@ -133,12 +124,11 @@ class Bucket:
         finally:
             done.set()
             keeper.join()
-            with self._sentences():
-                self._store.delete(_LEASE)
+            remove_objects(self.url, [_LEASE])
 
     def holder(self) -> dict[str, Any]:
         """Host, process and start of the run that is at work there; empty where there is none."""
-        content = self._read(_LEASE)
+        content = read_object(self.url, _LEASE)
         found: dict[str, Any] = json.loads(content) if content else {}
         if not found or _now() - datetime.fromisoformat(found.pop("alive")) > _DEAD or _is_dead_here(found):
             return {}
@@ -158,36 +148,6 @@ class Bucket:
                 self._store.put(_LEASE, _stamped(mine))
             except Exception:  # noqa: BLE001, S112 - the next one may go through
                 continue
-
-    def _read(self, name: str) -> bytes | None:
-        from obstore.exceptions import NotFoundError
-
-        with self._sentences():
-            try:
-                return bytes(self._store.get(name).bytes())
-            except (NotFoundError, FileNotFoundError):
-                return None
-
-    @contextmanager
-    def _sentences(self) -> Iterator[None]:
-        from obstore.exceptions import AlreadyExistsError, BaseError
-
-        try:
-            yield
-        except AlreadyExistsError as error:
-            raise _Refused(self.url) from error
-        except (BaseError, OSError) as error:
-            raise UnreachableError(f"{public_name(self.url)} cannot be used at present: {one_line(error)}") from error
-
-
-class _Refused(Exception):  # noqa: N818 - no error of the user's
-    """There is an object of that name."""
-
-
-def _http_allowed() -> Any:
-    """An endpoint that is named with http:// is meant so."""
-    named = any(os.environ.get(name, "").startswith("http://") for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT"))
-    return {"allow_http": True} if named else None
 
 
 def _stamped(mine: dict[str, Any]) -> bytes:

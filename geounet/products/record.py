@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 RECORD = "item.json"
 """The record's name in a product's folder."""
+CLASSES, CONFIDENCE = "classes.tif", "confidence.tif"
+"""What a product's rasters are called."""
 CATALOG, COLLECTION = "catalog.json", "collection.json"
 """What lies beside the products' folders, and makes them a static STAC catalogue."""
 _RASTER = "https://stac-extensions.github.io/raster/v1.1.0/schema.json"
@@ -87,12 +89,12 @@ class Product:
     @property
     def classes(self) -> Path:
         """Class raster (COG)."""
-        return self.folder / "classes.tif"
+        return self.folder / CLASSES
 
     @property
     def confidence(self) -> Path:
         """Probability of the class (COG)."""
-        return self.folder / "confidence.tif"
+        return self.folder / CONFIDENCE
 
     @property
     def preview(self) -> Path:

@@ -124,8 +124,29 @@ def over_network(remote: bool) -> Iterator[None]:
         yield
         return
     told = {*os.environ, *(rasterio.env.getenv() if rasterio.env.hasenv() else ())}
-    with rasterio.Env(**{name: value for name, value in SETTINGS.items() if name not in told}):
+    with rasterio.Env(**{name: value for name, value in {**SETTINGS, **_s3_settings()}.items() if name not in told}):
         yield
+
+
+def endpoint_of_s3() -> str | None:
+    """URL of what speaks as Amazon's S3 does, where it is another: as Amazon's own tools are told, or as GDAL is."""
+    found = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if found:
+        return found
+    named = _option("AWS_S3_ENDPOINT")
+    if named is None or "://" in named:
+        return named
+    return f"{'https' if _says_yes('AWS_HTTPS', default=True) else 'http'}://{named}"
+
+
+def _s3_settings() -> dict[str, str]:
+    """What GDAL is told of the endpoint that Amazon's own tools are told of."""
+    found = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not found:
+        return {}
+    scheme, _, place = found.rstrip("/").rpartition("://")
+    secure = "NO" if scheme == "http" else "YES"
+    return {"AWS_S3_ENDPOINT": place, "AWS_HTTPS": secure, "AWS_VIRTUAL_HOSTING": "FALSE"}
 
 
 def persistently(path: str, first: Callable[[], T], again: Callable[[], T]) -> T:
@@ -267,7 +288,7 @@ def _trouble(status: int) -> str:
 
 def _ask_s3(bucket: str, key: str) -> Answer:
     try:
-        with _s3(bucket).open_input_file(f"{bucket}/{key}") as file:
+        with over_network(remote=True), _s3(bucket).open_input_file(f"{bucket}/{key}") as file:
             headers = {name: value.decode() for name, value in file.metadata().items()}
     except FileNotFoundError:
         return Answer(_trouble(404))

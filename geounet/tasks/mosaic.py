@@ -64,7 +64,7 @@ class Mosaic:
 
 
 def mosaic(
-    names: Sequence[Path],
+    names: Sequence[str | Path],
     out: Path,
     *,
     polygons: Path | None = None,
@@ -87,7 +87,7 @@ def mosaic(
     the order in which products are named, nor on the tile size, nor on the number of threads; memory holds some tiles.
 
     Args:
-        names: folders of products, or folders of batches.
+        names: folders of products, or folders of batches; here or, by their URLs, in an object store.
         out: the class raster, a COG; or a `.vrt` of the products, which is possible where none is resampled and the
             newest or the oldest is preferred.
         polygons: the polygons of the map, see :func:`geounet.tasks.vectorize.vectorize`; None for none.

@@ -22,6 +22,7 @@ from geounet.engine.plan import HERE, Engine, Plan, choice_for, plan_prediction
 from geounet.engine.provenance import Work, request_of, store_identity, tags_for
 from geounet.engine.quantization import quantize
 from geounet.engine.runtimes import CONFIDENCE_LEVELS, NetworkSetup
+from geounet.engine.tile_places import place_of
 from geounet.engine.tile_store import BlockRecord, Layer, TileStore, open_store
 from geounet.engine.tuning import Tuning, fit
 from geounet.errors import GeounetError, OutputError, SceneError, UnreachableError
@@ -92,6 +93,7 @@ def predict(
     radiometry: str = "auto",
     force: bool = False,
     engine: Engine | None = None,
+    tiles: str | None = None,
     overwrite: bool = False,
     progress: Progress = lambda _done, _all: None,
 ) -> Prediction:
@@ -113,6 +115,8 @@ def predict(
         radiometry: see :func:`geounet.engine.radiometry.with_numbers`.
         force: see :func:`geounet.engine.compatibility.scene_for_model`.
         engine: how to run.
+        tiles: a prefix in an object store of which no other run makes use: there the tile store stands instead, and
+            unfinished work of other requests is replaced.
         overwrite: replace outputs that exist, and start unfinished work of other requests anew.
         progress: called with the blocks done and the blocks in all.
 
@@ -134,7 +138,8 @@ def predict(
         device = pick_device(engine.device)
         plan = _plan(scene, card, model, device, engine, bbox)
         work = Work(plan, model.absolute(), fingerprint(model), str(device), request, dtype)
-        done = _fill(work, outputs, engine, progress, restart=overwrite and not claim.resumed)
+        store = _open_store(work, out, tiles, restart=overwrite and not claim.resumed)
+        done = _fill(work, outputs, store, engine, progress)
     return _summary(plan, *done, time.perf_counter() - start)
 
 
@@ -156,20 +161,19 @@ def _plan(
 
 
 def _fill(
-    work: Work, outputs: _Outputs, engine: Engine, progress: Progress, *, restart: bool
+    work: Work, outputs: _Outputs, store: TileStore, engine: Engine, progress: Progress
 ) -> tuple[Tuning, list[BlockRecord], int]:
     """Run what is missing in the tile store, and make the rasters of it.
 
     Returns:
         What it ran with, the records of all blocks, and how many of them an earlier run had finished.
     """
-    identity, aside = store_identity(work), workspace_of(outputs.classes)
-    store = _open_store(work, outputs.classes, identity, aside, restart=restart)
+    aside, before = workspace_of(outputs.classes), store_identity(work)["scene"]
     try:
-        work = _with_integers(work, store) if work.plan.tuning.precision == "int8" else work
+        work = _with_integers(work, store, aside) if work.plan.tuning.precision == "int8" else work
         with small_cache():
             records, resumed = _run_blocks(work, store, engine, progress)
-        _check_unchanged(work.plan.scene, identity["scene"])
+        _check_unchanged(work.plan.scene, before)
     except UnreachableError:
         # A server's trouble passes, and a fresh signed URL is the same scene: the finished blocks stay.
         raise
@@ -209,21 +213,22 @@ def _check_unchanged(scene: Scene, before: list[Any]) -> None:
         )
 
 
-def _open_store(work: Work, out: Path, identity: dict[str, Any], aside: Path, *, restart: bool) -> TileStore:
+def _open_store(work: Work, out: Path, tiles: str | None, *, restart: bool) -> TileStore:
     plan, layers = work.plan, [Layer("classes"), Layer("confidence")]
     if work.probabilities:
         layers.append(Layer(PROBABILITIES, len(plan.card.classes), work.probabilities))
     return open_store(
-        out.with_name(f"{out.name}.tiles"),
+        tiles or out.with_name(f"{out.name}.tiles"),
         plan.grid.region,
         plan.block_shape,
         layers,
-        identity,
-        aside=aside,
+        store_identity(work),
+        aside=workspace_of(out),
         corner=(plan.grid.origin_row - plan.reach, plan.grid.origin_col - plan.reach),
         # Blended blocks are large and come piece by piece: neither here nor in the COG is one held as a whole.
         chunk_shape=(plan.grid.core_height, plan.grid.core_width) if plan.reach else None,
         restart=restart,
+        replace=tiles is not None,
     )
 
 
@@ -303,13 +308,20 @@ def _devices(engine: Engine) -> int:
     return torch.cuda.device_count() if str(pick_device(engine.device)) == "cuda" else 1
 
 
-def _with_integers(work: Work, store: TileStore) -> Work:
+def _with_integers(work: Work, store: TileStore, aside: Path) -> Work:
     """The work with a network in int8, which stands in the store for all workers and any resumed run."""
     plan = work.plan
     exact = plan.grid.halo if plan.card.halo is None else plan.card.halo
     setup = _network(work, len(usable_cores()))
-    network, share = quantize(plan.scene, plan.card, setup, exact, Path(store.path))
-    return replace(work, quantized=network, plan=replace(plan, tuning=replace(plan.tuning, agreement=share)))
+    place = place_of(store.path)
+    folder = place.files(aside)
+    network, share = quantize(plan.scene, plan.card, setup, exact, folder)
+    place.keep(folder)
+    return replace(
+        work,
+        quantized=f"{store.path}/{Path(network).name}",
+        plan=replace(plan, tuning=replace(plan.tuning, agreement=share)),
+    )
 
 
 def _network(work: Work, threads: int) -> NetworkSetup:

@@ -118,7 +118,7 @@ def product(
     *,
     overwrite: bool = False,
     reuse: bool = False,
-    moves: bool = False,
+    tiles: str | None = None,
     progress: Progress = lambda _done, _all: None,
 ) -> Product:
     """Predict, clean if wanted, vectorise and picture a scene into a folder; an unfinished folder is gone on with.
@@ -131,7 +131,8 @@ def product(
         recipe: what is made of it, and how.
         overwrite: replace a finished product.
         reuse: of one that is replaced, take the prediction where it is the one that is asked for.
-        moves: whether the folder will be put elsewhere, so that its record names scene and model absolutely.
+        tiles: of a folder that will be put into an object store, where finished blocks stand meanwhile, see
+            :func:`geounet.tasks.predict.predict`; its record then names scene and model absolutely.
         progress: called with the blocks done and the blocks in all.
 
     Raises:
@@ -144,7 +145,7 @@ def product(
     making = making_of(scene, model, recipe)
     with claimed([folder / RECORD], _request(making, recipe), overwrite) as claim:
         anew = overwrite and not (reuse or claim.resumed)
-        predicted = _predict(scene, model, folder, recipe, claim, anew, progress)
+        predicted = _predict(scene, model, folder, recipe, claim, anew, tiles, progress)
         summary = _outline(folder, polygons, recipe)
         card, classes = read_card(model), load_scene(folder / "classes.tif")
         drawn = read_polygons(polygons) if summary.polygons and shows_outlines(classes) else None
@@ -152,7 +153,7 @@ def product(
         pixels = int(tags_of(predicted)[VALID_PIXELS])
         made = Product(
             id=scene_id(scene),
-            scene=from_here(str(scene), None if moves else folder),
+            scene=from_here(str(scene), folder if tiles is None else None),
             folder=folder,
             polygons=polygons,
             pixels=pixels,
@@ -163,7 +164,7 @@ def product(
             hectares=summary.hectares,
         )
         remove_stale(made, cleaned=recipe.steps is not None)
-        write_record(made, making, classes, frame, scene_time(scene, frame), model, card, moves=moves)
+        write_record(made, making, classes, frame, scene_time(scene, frame), model, card, moves=tiles is not None)
     sweep(folder)
     return made
 
@@ -176,7 +177,14 @@ def _request(making: Making, recipe: Recipe) -> str:
 
 
 def _predict(
-    scene: str | Path, model: Path, folder: Path, recipe: Recipe, claim: Claim, anew: bool, progress: Progress
+    scene: str | Path,
+    model: Path,
+    folder: Path,
+    recipe: Recipe,
+    claim: Claim,
+    anew: bool,
+    tiles: str | None,
+    progress: Progress,
 ) -> Path:
     """Make class raster and confidence, where an earlier run has not left just these; the raster before cleaning."""
     predicted = folder / ("predicted.tif" if recipe.steps else "classes.tif")
@@ -189,6 +197,7 @@ def _predict(
             confidence=confidence,
             **recipe.reading,
             force=recipe.force,
+            tiles=tiles,
             overwrite=claim.may_replace,
             progress=progress,
         )

@@ -235,8 +235,9 @@ class _Work:
 
     def make(self, task: _Task, make: Callable[..., Product]) -> Product:
         """Make a product and, where they go elsewhere, put it there."""
-        place, moves = self.folder / task.entry.folder, self.bucket is not None
-        how = {"overwrite": task.overwrite, "reuse": task.reuse, "moves": moves}
+        place = self.folder / task.entry.folder
+        tiles = None if self.bucket is None else self.bucket.tiles_of(task.entry.folder)
+        how = {"overwrite": task.overwrite, "reuse": task.reuse, "tiles": tiles}
         made = make(task.name, self.model, place, task.recipe, **how)
         if self.bucket is not None:
             self.bucket.put_product(place)
@@ -449,7 +450,7 @@ class _Cluster:
         self._share = threads_per_worker(client)
         self.threads = max(1, sum(client.nthreads().values()))
 
-    def make(self, name: str, model: Path, folder: Path, recipe: Recipe, **how: bool) -> Product:
+    def make(self, name: str, model: Path, folder: Path, recipe: Recipe, **how: Any) -> Product:
         """As :func:`geounet.tasks.product.product`; what is said there is said here.
 
         Raises:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -156,3 +157,15 @@ def test_auto_never_takes_integers(tmp_path, scene, model):
     """They change classes, so that is for the user to ask for."""
     result = predict(scene, model, tmp_path / "c.tif", engine=Engine())
     assert result.tuning.precision in ("fp32", "bf16")
+
+
+def test_scenes_that_are_calibrated_at_once_leave_standard_output_as_it_was(tmp_path, scene, model, capfd):
+    """In several threads, as a batch does it."""
+    with ThreadPoolExecutor(4) as pool:
+        made = [
+            pool.submit(predict, scene, model, tmp_path / f"{number}.tif", engine=Engine(precision="int8"))
+            for number in range(4)
+        ]
+        assert all(future.result().valid for future in made)
+    sys.stdout.write("heard")
+    assert capfd.readouterr().out == "heard"

@@ -9,17 +9,21 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
+import rasterio
 from untrained import make_model
 
 from geounet.engine.plan import Engine
 from geounet.errors import OutputError, UnreachableError
 from geounet.products.bucket import Bucket, workshop_of
+from geounet.raster.remote import over_network
+from geounet.tasks.mosaic import mosaic
 from geounet.tasks.product import Recipe
 from geounet.tasks.run import run
 from geounet.tasks.status import status
@@ -132,6 +136,73 @@ def test_one_run_at_a_time_works_there_and_a_dead_one_bars_no_way(place):
     bucket._store.put(".run.json", json.dumps({**lease, "host": "far away"}).encode())
     assert again(place).counts == {"unchanged": 3}
     assert ".run.json" not in objects(place)
+
+
+TILED = replace(RECIPE, engine=Engine(precision="fp32", tile_size=32, window_size=64))
+
+
+class _LostError(Exception):
+    """The machine is gone."""
+
+
+def interrupted(place, monkeypatch, recipe=TILED):
+    """Run until some blocks of the first scene are done; the machine and all that it holds are then lost.
+
+    Returns:
+        Blocks that are in the store, by their names.
+    """
+
+    def show(batch):
+        if batch.scenes[0].share > 0.4:
+            raise _LostError
+
+    failed = again(place, recipe, show=show).of("failed")
+    assert {entry.failure for entry in failed} == {"_LostError:"}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place[0] / "another machine"))
+    return [name for name in objects(place) if "/tiles/done/" in name]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_another_machine_goes_on_with_the_blocks_that_one_has_finished(place, monkeypatch, precision):
+    """And with the network that they were computed by."""
+    recipe = replace(TILED, engine=replace(TILED.engine, precision=precision))
+    run([place[0] / "in"], place[0] / "m.safetensors", place[0] / "local", recipe)
+    blocks = interrupted(place, monkeypatch, recipe)
+    assert len(blocks) >= 3
+    first = {}
+    again(place, recipe, show=lambda batch: [first.setdefault(e.id, e.share) for e in batch.scenes if e.share])
+    assert first["s0"] == pytest.approx(sum(name.startswith("s0/") for name in blocks) / 6)
+    found = objects(place)
+    assert not [name for name in found if "/tiles/" in name]
+    for name in ("s0", "s1", "s2"):
+        for file in ("classes.tif", "confidence.tif", "polygons.parquet", "preview.png"):
+            assert found[f"{name}/{file}"] == (place[0] / "local" / name / file).read_bytes(), (name, file)
+
+
+def test_blocks_of_other_work_are_not_taken_up(place, monkeypatch):
+    assert interrupted(place, monkeypatch)
+    make_model(place[0] / "m.safetensors", mean=90.0)
+    assert again(place, TILED).counts == {"done": 3}
+    run([place[0] / "in"], place[0] / "m.safetensors", place[0] / "local", TILED)
+    assert objects(place)["s0/classes.tif"] == (place[0] / "local/s0/classes.tif").read_bytes()
+
+
+def test_a_map_is_made_of_products_in_the_store(place):
+    """By one name or several, as a copy or as a virtual raster; as of products in a folder."""
+    folder, url = place
+    again(place)
+    run([folder / "in"], folder / "m.safetensors", folder / "local", RECIPE)
+    mosaic([folder / "local"], folder / "local.tif", confidence=folder / "local_k.tif", prefer="newest")
+    made = mosaic([url], folder / "far.tif", confidence=folder / "far_k.tif", prefer="newest")
+    assert made.products == 3
+    for name in (".tif", "_k.tif"):
+        assert (folder / f"far{name}").read_bytes() == (folder / f"local{name}").read_bytes()
+    assert mosaic([f"{url}/s0", f"{url}/s1/item.json", f"{url}/s0"], folder / "two.tif").products == 2
+    mosaic([url], folder / "far.vrt", prefer="newest")
+    with over_network(remote=True), rasterio.open(folder / "far.vrt") as far, rasterio.open(folder / "far.tif") as near:
+        np.testing.assert_array_equal(far.read(), near.read())
+    with pytest.raises(OutputError, match="holds no product"):
+        mosaic([f"{url}/none"], folder / "none.tif")
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.8])
