@@ -9,6 +9,7 @@ from geounet.errors import GeounetError, LabelError, ModelError, OutputError, Sc
 
 if TYPE_CHECKING:
     from geounet.arrays import open_product, open_scene
+    from geounet.tasks.change import change
     from geounet.tasks.clean import clean
     from geounet.tasks.evaluate import evaluate
     from geounet.tasks.info import info
@@ -29,6 +30,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "SceneError",
+    "change",
     "clean",
     "evaluate",
     "info",

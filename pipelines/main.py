@@ -30,6 +30,7 @@ COMMANDS = {
     "run": "Predict, vectorise and picture each scene.",
     "status": "Say how far a batch is.",
     "mosaic": "Join products to one map.",
+    "change": "Say what changed between two maps.",
     "models": "Show, check, import and export models.",
     "demo": "Run the whole chain on the sample tiles.",
 }

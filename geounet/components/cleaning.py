@@ -120,7 +120,7 @@ def clean_tiles(
         (core, _smooth(read(core.padded(steps.margin)), steps)) for core in cores
     )
     for rule in steps.over_seams:
-        tiles = _ruled(tiles, rule, extent, folder)
+        tiles = ruled(tiles, rule, extent, folder)
     yield from tiles
 
 
@@ -132,8 +132,15 @@ def _smooth(classes: Classes, steps: Cleaning) -> Classes:
     return np.ascontiguousarray(done[steps.margin : height - steps.margin, steps.margin : width - steps.margin])
 
 
-def _ruled(tiles: Tiles, rule: Rule, extent: Window, folder: Path | None) -> Iterator[tuple[Window, Classes]]:
-    """A rule over all tiles: they are surveyed and put aside, then fetched and changed."""
+def ruled(tiles: Tiles, rule: Rule, extent: Window, folder: Path | None) -> Iterator[tuple[Window, Classes]]:
+    """A rule over all tiles: they are surveyed and put aside, then fetched and changed.
+
+    Args:
+        tiles: windows that cover the raster, row by row, and their classes.
+        rule: what is done.
+        extent: the whole raster.
+        folder: where the temporary file goes; by default where the system has them.
+    """
     with tempfile.TemporaryFile(dir=folder) as file:
         places: list[tuple[Window, tuple[Place, ...]]] = []
         kept: list[Any] = []

@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from geounet.errors import LabelError, OutputError, SceneError
 from geounet.object_stores import is_bucket, raster_name, read_object
@@ -36,12 +36,14 @@ class LayerOf:
     """The scene's."""
     classes: Scene
     """Class of each pixel."""
-    confidence: Scene
-    """Probability of the class, stored as 0 to 254."""
+    confidence: Scene | None
+    """Probability of the class, stored as 0 to 254; a product has one."""
     taken: datetime
     """When its scene was taken; the first moment at which it may have been."""
     digest: str
-    """A hash of the record."""
+    """A hash of the record, or of what else it is."""
+    date: str = ""
+    """When its scene was taken, as its record says: a moment or, of a day, a date; empty where that is not known."""
 
     @property
     def rank(self) -> tuple[float, str, str]:
@@ -115,7 +117,16 @@ def _layer(place: str, text: str) -> LayerOf:
         raise SceneError(f"{classes.label} has no CRS, so it has no place on a map; leave {record['id']} out")
     told = record["properties"]
     taken = datetime.fromisoformat(told["datetime"] or told["start_datetime"])
-    return LayerOf(record["id"], classes, confidence, taken, hashlib.sha256(text.encode()).hexdigest())
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return LayerOf(record["id"], classes, confidence, taken, digest, _date_of(told))
+
+
+def _date_of(told: dict[str, Any]) -> str:
+    """The moment; the day, where all that is known is the day."""
+    if told["datetime"]:
+        return str(told["datetime"])
+    first, last = (str(told[name])[: len("2020-07-01")] for name in ("start_datetime", "end_datetime"))
+    return first if first == last else ""
 
 
 def common_classes(layers: Sequence[LayerOf]) -> tuple[LandClass, ...]:

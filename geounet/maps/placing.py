@@ -21,6 +21,8 @@ from geounet.maps.frame import Frame, offset_on
 from geounet.raster.placement import outline_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from affine import Affine
     from numpy.typing import NDArray
 
@@ -60,48 +62,40 @@ def place(layer: LayerOf, frame: Frame) -> Placed:
     return Placed(layer, area.intersection(frame.extent), None)
 
 
-def read_placed(
-    placed: Placed, frame: Frame, window: Window, readers: tuple[ReadStored, ReadStored]
-) -> tuple[Bytes, Bytes]:
-    """Classes and confidences of a product in a window of the map, 255 where it has none: `(height, width)` each.
+def read_placed(placed: Placed, frame: Frame, window: Window, readers: Sequence[ReadStored]) -> Bytes:
+    """Rasters of one product in a window of the map, 255 where any of them has nothing: `(rasters, height, width)`.
 
     Args:
         placed: the product.
         frame: the map's grid.
         window: of the map.
-        readers: of its class raster and its confidence, as :func:`geounet.raster.class_raster.stored_reader` gives.
+        readers: of rasters on the product's grid, as :func:`geounet.raster.class_raster.stored_reader` gives them.
     """
     scene = placed.layer.classes
     shape = window.height, window.width
+    out = np.full((len(readers), *shape), NODATA, np.uint8)
     if placed.offset is not None:
         row, col = placed.offset
         moved = Window(window.row - row, window.col - col, *shape)
         inner = moved.intersection(scene.extent)
-        found = np.full((2, *shape), NODATA, np.uint8)
         if inner.pixels:
-            part = inner.within(moved)
-            for index, values in enumerate(_stored(readers, inner)):
-                found[index][part] = values
-        return found[0], found[1]
+            out[:, *inner.within(moved)] = _stored(readers, inner)
+        return out
     rows, cols = _nodes(scene.transform, scene.crs, frame, window)
     inner = _reach(rows, cols).intersection(scene.extent)
-    if not inner.pixels:
-        empty = np.full(shape, NODATA, np.uint8)
-        return empty, empty
-    classes, confidence = _stored(readers, inner)
-    first = _first(frame, window)
-    out = np.full((2, *shape), NODATA, np.uint8)
-    _gather(  # type: ignore[no-untyped-call]
-        rows, cols, first[0], first[1], inner.row, inner.col, classes, confidence, out[0], out[1]
-    )
-    return out[0], out[1]
+    if inner.pixels:
+        first = _first(frame, window)
+        _gather(  # type: ignore[no-untyped-call]
+            rows, cols, first[0], first[1], inner.row, inner.col, _stored(readers, inner), out
+        )
+    return out
 
 
-def _stored(readers: tuple[ReadStored, ReadStored], window: Window) -> tuple[Bytes, Bytes]:
-    """What is invalid in either is 255 in both."""
-    (classes, seen), (confidence, sure) = (read(window) for read in readers)
-    valid = seen & sure
-    return np.where(valid, classes, NODATA).astype(np.uint8), np.where(valid, confidence, NODATA).astype(np.uint8)
+def _stored(readers: Sequence[ReadStored], window: Window) -> Bytes:
+    """What is invalid in one is 255 in all."""
+    found = [read(window) for read in readers]
+    valid = np.logical_and.reduce([seen for _, seen in found])
+    return np.stack([np.where(valid, values, NODATA) for values, _ in found]).astype(np.uint8, copy=False)
 
 
 def _first(frame: Frame, window: Window) -> tuple[int, int]:
@@ -141,9 +135,9 @@ def _reach(rows: Floats, cols: Floats) -> Window:
 
 
 @compiled
-def _gather(rows, cols, first_row, first_col, top, left, classes, confidence, out_classes, out_confidence):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Fill both outputs by the pixel in which the middle of each of theirs lies."""
-    height, width = out_classes.shape
+def _gather(rows, cols, first_row, first_col, top, left, stored, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Fill each output by the pixel in which the middle of each of its own lies."""
+    count, height, width = out.shape
     for row in range(height):
         down = (row + 0.5 + first_row) / 64.0
         i = int(down)
@@ -161,6 +155,6 @@ def _gather(rows, cols, first_row, first_col, top, left, classes, confidence, ou
             if not (np.isfinite(x) and np.isfinite(y)):
                 continue
             r, c = int(np.floor(y)) - top, int(np.floor(x)) - left
-            if 0 <= r < classes.shape[0] and 0 <= c < classes.shape[1]:
-                out_classes[row, col] = classes[r, c]
-                out_confidence[row, col] = confidence[r, c]
+            if 0 <= r < stored.shape[1] and 0 <= c < stored.shape[2]:
+                for raster in range(count):
+                    out[raster, row, col] = stored[raster, r, c]

@@ -69,6 +69,7 @@ def _write_table(band: Element, classes: Sequence[LandClass]) -> None:
 
 def _write_source(band: Element, placed: Placed, path: Path, *, classes: bool) -> None:
     scene = placed.layer.classes if classes else placed.layer.confidence
+    assert scene is not None, "a product has a confidence"
     source = SubElement(band, "ComplexSource")
     if is_remote(scene.path):
         SubElement(source, "SourceFilename", relativeToVRT="0").text = scene.path

@@ -17,6 +17,7 @@ from geounet.metrics.evaluation import windows_of
 from geounet.metrics.pixels import Evaluation
 from geounet.metrics.sides import Places, known_codes
 from geounet.outlines.ground import survey
+from geounet.outlines.pixel_areas import HECTARE, row_areas
 from geounet.raster.class_raster import load_class_raster
 from geounet.raster.placement import pixel_size
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
     Progress = Callable[[int, int], None] | None
 
-_HECTARE = 1e4
 _SIZE = NODATA + 1
 
 
@@ -170,13 +170,13 @@ class _Areas:
             like.transform, like.height, like.width, None if like.crs is None else CRS.from_wkt(like.crs.to_wkt())
         )
         size = pixel_size(like)
-        self._pixel = math.prod(size) if size else _HECTARE
+        self._pixel = math.prod(size) if size else HECTARE
         self.unit = "ha" if size else "px"
         self.mapped, self.strata = np.zeros(NODATA), np.zeros(NODATA)
 
     def add(self, window: Window, mapped: Codes, stratum: Codes) -> None:
         """Add a window's pixels."""
-        areas = np.repeat(self._pixel_areas(window) / _HECTARE, window.width)
+        areas = np.repeat(self._pixel_areas(window) / HECTARE, window.width)
         self.mapped += np.bincount(mapped.ravel(), areas, _SIZE)[:NODATA]
         self.strata += np.bincount(stratum.ravel(), areas, _SIZE)[:NODATA]
 
@@ -184,9 +184,4 @@ class _Areas:
         """Square metres of a pixel in each row, the mean over the window's columns: it may change from row to row."""
         if self._ground is None:
             return np.full(window.height, self._pixel)
-        top, left, right = np.arange(window.row, window.row_stop), window.col, window.col_stop
-        corners = [(top, left), (top, right), (top + 1, right), (top + 1, left)]
-        rings = np.stack([np.stack(np.broadcast_arrays(row, col), axis=-1) for row, col in corners], axis=1)
-        # (rows, corners, row and column) -> (vertices, row and column)
-        areas, _ = self._ground.measure(rings.reshape(-1, 2).astype(np.int32), 4 * np.arange(window.height + 1))
-        return np.asarray(np.abs(areas) / window.width)
+        return row_areas(self._ground, window)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from geounet.classes import NODATA
 from geounet.components.touching import Splitting, split_touching
 from geounet.errors import SceneError
 from geounet.outlines.streaming import Readers
@@ -15,7 +16,7 @@ from geounet.raster.class_raster import class_reader
 from geounet.raster.scene import aligned, decoding_in_threads, load_scene, read_stored, small_cache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from geounet.components.touching import ReadBoundary
     from geounet.grid import Window
     from geounet.outlines.stitching import Layer
+    from geounet.raster.class_raster import ReadClasses
     from geounet.raster.scene import Scene
 
 
@@ -40,7 +42,12 @@ class Touching:
 
 @contextmanager
 def open_strips(
-    scene: Scene, layers: Sequence[Scene], touching: Touching | None, tile_size: int, workers: int
+    scene: Scene,
+    layers: Sequence[Scene],
+    touching: Touching | None,
+    tile_size: int,
+    workers: int,
+    only: Collection[int] | None = None,
 ) -> Iterator[tuple[Readers, NDArray[np.uint8]]]:
     """What reads codes and the layers to sum up; each code's class.
 
@@ -52,6 +59,7 @@ def open_strips(
         touching: how fields are told apart, if they are.
         tile_size: rows and columns worked on at once.
         workers: threads.
+        only: the classes that are read, others being as nodata; None for all.
 
     Raises:
         SceneError: a raster cannot be read, or a boundary's probability exceeds 1.
@@ -62,6 +70,8 @@ def open_strips(
         with decoding_in_threads(workers):
             read_classes = stack.enter_context(class_reader(scene))
             opened_layers = [stack.enter_context(aligned(layer, scene)) for layer in layers]
+        if only is not None:
+            read_classes = _only(read_classes, only)
         class_of_code = np.arange(256, dtype=np.uint8)
         if touching is not None:
             objects = stack.enter_context(
@@ -82,6 +92,13 @@ def open_strips(
             return tuple((values[0], valid) for values, valid in stored)
 
         yield Readers(read_classes, read_layers, sum(len(layer.bands) for layer in layers)), class_of_code
+
+
+def _only(read: ReadClasses, values: Collection[int]) -> ReadClasses:
+    """The classes of these values, and nodata in place of others."""
+    kept = np.full(256, NODATA, np.uint8)
+    kept[list(values)] = list(values)
+    return lambda window: kept[read(window)]
 
 
 def _boundary_reader(touching: Touching, classes: Scene, stack: ExitStack) -> ReadBoundary | None:

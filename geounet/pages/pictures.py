@@ -58,6 +58,8 @@ class Panel:
     """Height of one of the raster's pixels in widths of it, on the ground."""
     flipped: tuple[bool, bool] = (False, False)
     """Whether rows run northward, and columns westward: drawn mirrored, so that north is up."""
+    name: str = ""
+    """What stands above it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +103,26 @@ def preview(
     """
     scene, class_map = view_of(scene_path, opening), load_scene(class_raster_path, (1,))
     scene = scene.only(color_bands(scene.band_names))
-    values, valid = read_overview(scene, *_few_pixels(scene))
-    codes, labelled = read_overview(class_map, *_few_pixels(class_map))
+    values, valid = read_overview(scene, *few_pixels(scene))
+    codes, labelled = read_overview(class_map, *few_pixels(class_map))
     panels = (
-        _panel(scene, stretch(values, valid)),
-        _panel(class_map, paint_classes(codes[0], labelled, classes)),
+        panel_of(scene, stretch(values, valid), "Scene"),
+        panel_of(class_map, paint_classes(codes[0], labelled, classes), "Class map"),
     )
     lines = [] if polygons is None else outlines(_in_crs_of(class_map, polygons), class_map.transform)
     legend = legend_rows(codes[0], labelled, classes)
     size = pixel_size(class_map)
     figure = draw(panels, lines, legend, title or scene.name, size[1] if size else None)
-    with atomic(out_png) as draft:
+    write_png(figure, out_png)
+
+
+def write_png(figure: Figure, out: Path) -> None:
+    """Write a figure as a PNG that replaces what stands there.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with atomic(out) as draft:
         _write_png(figure, draft)
 
 
@@ -201,59 +212,63 @@ def outlines(polygons: GeoDataFrame, transform: Affine) -> list[Pixels]:
 
 
 def draw(
-    panels: tuple[Panel, Panel],
+    panels: Sequence[Panel],
     lines: Sequence[Pixels],
     legend: Sequence[LegendRow],
     title: str,
     metres: float | None,
+    legend_title: str = "Share of the valid area",
 ) -> Figure:
-    """Scene and class map side by side.
+    """Pictures side by side, such as a scene and its class map.
 
     Args:
-        panels: the scene and the class map.
-        lines: outlines on the class map, in its pixels.
+        panels: the pictures.
+        lines: outlines on the last of them, in its pixels.
         legend: what the colours mean.
-        title: above both.
-        metres: width of one of the class map's pixels on the ground, for a scale bar; None for no bar.
+        title: above all.
+        metres: width of one of the last picture's pixels on the ground, for a scale bar; None for no bar.
+        legend_title: above the legend.
     """
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
     tallest = max(panel.height * panel.aspect / panel.width for panel in panels)
     height = min(max(_PANEL * tallest, 3.6, 0.29 * len(legend) + 1.0), _TALLEST)
-    width = 2 * _PANEL + _LEGEND + 4 * _GAP
+    beside = len(panels) * (_PANEL + _GAP)
+    width = beside + _LEGEND + 2 * _GAP
     figure = Figure(figsize=(width, height + _TOP + _BOTTOM), facecolor="white")
     figure.text(
         _GAP / width, 1 - 0.15 / (height + _TOP), _shortened(title, 110), va="top", fontsize=16, parse_math=False
     )
-    for number, (panel, name) in enumerate(zip(panels, ("Scene", "Class map"), strict=True)):
+    for number, panel in enumerate(panels):
         left = _GAP + number * (_PANEL + _GAP)
         axes = figure.add_axes(_fractions(figure, left, _PANEL, height))
-        _show(axes, panel, name)
+        _show(axes, panel)
     axes.add_collection(LineCollection(list(lines), colors="#202020", linewidths=0.6), autolim=False)
-    side = figure.add_axes(_fractions(figure, 2 * _PANEL + 3 * _GAP, _LEGEND, height))
-    write_legend(side, legend, "Share of the valid area")
+    side = figure.add_axes(_fractions(figure, beside + _GAP, _LEGEND, height))
+    write_legend(side, legend, legend_title)
     if metres:
-        _add_scale_bar(axes, panels[1], metres)
+        _add_scale_bar(axes, panels[-1], metres)
     return figure
 
 
 def shows_outlines(scene: Scene) -> bool:
     """Whether outlines of a class raster's polygons can be told apart in its picture, rather than blacken it."""
-    return _few_pixels(scene) == (scene.height, scene.width)
+    return few_pixels(scene) == (scene.height, scene.width)
 
 
-def _few_pixels(scene: Scene) -> tuple[int, int]:
-    """As many as a panel shows."""
+def few_pixels(scene: Scene) -> tuple[int, int]:
+    """Rows and columns of a raster that a panel shows."""
     shrink = max(1.0, scene.width / (_PANEL * _DPI), scene.height / (_TALLEST * _DPI))
     return max(1, round(scene.height / shrink)), max(1, round(scene.width / shrink))
 
 
-def _panel(scene: Scene, image: Pixels) -> Panel:
+def panel_of(scene: Scene, image: Pixels, name: str) -> Panel:
+    """A picture of a raster: `(height, width, 4)`, perhaps of fewer pixels than it has."""
     size = pixel_size(scene)
     aspect = size[0] / size[1] if size else 1.0
     flipped = (scene.transform.e > 0, scene.transform.a < 0) if size and scene.rectilinear else (False, False)
-    return Panel(image, scene.height, scene.width, aspect, flipped)
+    return Panel(image, scene.height, scene.width, aspect, flipped, name)
 
 
 def _in_crs_of(scene: Scene, polygons: GeoDataFrame) -> GeoDataFrame:
@@ -268,13 +283,13 @@ def _fractions(figure: Figure, left: float, width: float, height: float) -> tupl
     return left / wide, _BOTTOM / tall, width / wide, height / tall
 
 
-def _show(axes: Axes, panel: Panel, name: str) -> None:
+def _show(axes: Axes, panel: Panel) -> None:
     """Each pixel of the raster is one unit of the axes, whatever was read of it."""
     axes.imshow(panel.image, extent=(0, panel.width, panel.height, 0), interpolation="nearest", aspect=panel.aspect)
     axes.set_xlim((panel.width, 0) if panel.flipped[1] else (0, panel.width))
     axes.set_ylim((0, panel.height) if panel.flipped[0] else (panel.height, 0))
     axes.set_anchor("NW")
-    axes.set_title(name, loc="left", fontsize=11)
+    axes.set_title(panel.name, loc="left", fontsize=11)
     axes.set_xticks([])
     axes.set_yticks([])
 

@@ -11,7 +11,7 @@ import math
 import os
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,13 +41,14 @@ CATALOG, COLLECTION = "catalog.json", "collection.json"
 _RASTER = "https://stac-extensions.github.io/raster/v1.1.0/schema.json"
 _PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 _FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
-_POLYGON_TYPES = {
+POLYGON_TYPES = {
     ".gpkg": "application/geopackage+sqlite3",
     ".parquet": "application/vnd.apache.parquet",
     ".fgb": "application/vnd.flatgeobuf",
     ".geojson": "application/geo+json",
     ".shp": "application/x-shapefile",
 }
+"""Media types of polygon files by their endings."""
 _SHAPEFILE = (".shx", ".dbf", ".prj", ".cpg")
 _CALLED = {
     "masks": "--mask",
@@ -159,7 +160,7 @@ def write_record(
     """
     import pystac
 
-    item = _item(product, making, classes, moment_of(taken), span_of_scene(scene))
+    item = _item(product, making, classes, moment_of(taken), day_of(taken) or span_of_scene(scene))
     _describe_model(item, model, card)
     item.add_link(pystac.Link("derived_from", product.scene))
     place = from_here(str(model), None if moves else product.folder)
@@ -179,6 +180,15 @@ def moment_of(taken: str) -> datetime | None:
     if len(taken) <= len("2020-01-01"):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def day_of(taken: str) -> tuple[datetime, datetime] | None:
+    """First and last moment of a time that is a day; None of any other."""
+    try:
+        day = date.fromisoformat(taken)
+    except ValueError:
+        return None
+    return datetime.combine(day, time.min, UTC), datetime.combine(day, time(23, 59, 59), UTC)
 
 
 def _item(
@@ -275,7 +285,7 @@ def _assets(product: Product, making: Making, model: str, card: ModelCard) -> di
         "file:checksum": _SHA256 + making.model,
         "raster:bands": [{"name": item.name, "data_type": "float32"} for item in card.bands],
     }
-    kind = _POLYGON_TYPES[product.polygons.suffix]
+    kind = POLYGON_TYPES[product.polygons.suffix]
     assets = {
         "classes": pystac.Asset("./classes.tif", "Class of each pixel", None, COG, ["data"], table),
         "confidence": pystac.Asset("./confidence.tif", "Probability of the class", None, COG, ["data"], share),

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
 from geounet.classes import NODATA
@@ -19,6 +16,7 @@ from geounet.maps.layers import common_classes, find_layers
 from geounet.maps.merging import PREFERENCES, merge
 from geounet.maps.placing import Placed, place, read_placed
 from geounet.maps.vrt import write_vrt
+from geounet.maps.walking import walk
 from geounet.outputs import check_ending, check_output, claimed, workspace_of
 from geounet.raster.class_raster import stored_reader
 from geounet.raster.cog import ENDINGS, RasterProfile, cog_writer
@@ -42,9 +40,6 @@ if TYPE_CHECKING:
     Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 __all__ = ["PREFERENCES", "Mosaic", "mosaic"]
-
-_AHEAD = 2
-"""Tiles that are ready or at work for each thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,31 +195,16 @@ def _tiles(
 ) -> Iterator[tuple[Window, Pair]]:
     """The tiles that hold a product, merged by several threads, in their order."""
     cells = list(_cells(frame, products, tile_size))
-    threads = workers or os.cpu_count() or 1
-    readers: SimpleQueue[_Readers] = SimpleQueue()
-    with ExitStack() as stack:
-        for _ in range(threads):
-            readers.put(stack.enter_context(_Readers()))
-        pool = stack.enter_context(ThreadPoolExecutor(threads))
 
-        def merged(window: Window, under: Sequence[Placed]) -> Pair:
-            mine = readers.get()
-            try:
-                mine.close_above(window.row)
-                parts = (read_placed(one, frame, window, mine.of(one)) for one in under)
-                return merge(parts, (window.height, window.width), prefer)
-            finally:
-                readers.put(mine)
+    def merged(cell: tuple[Window, list[Placed]], mine: _Readers) -> Pair:
+        window, under = cell
+        mine.close_above(window.row)
+        parts = (read_placed(one, frame, window, mine.of(one)) for one in under)
+        return merge(((codes, sure) for codes, sure in parts), (window.height, window.width), prefer)
 
-        left = iter(cells)
-        flying = [(cell[0], pool.submit(merged, *cell)) for cell in islice(left, _AHEAD * threads)]
-        done = 0
-        while flying:
-            window, future = flying.pop(0)
-            yield window, future.result()
-            done += 1
-            progress(done, len(cells))
-            flying += [(cell[0], pool.submit(merged, *cell)) for cell in islice(left, 1)]
+    for done, ((window, _), pair) in enumerate(walk(cells, merged, _Readers, workers or os.cpu_count() or 1), 1):
+        yield window, pair
+        progress(done, len(cells))
 
 
 def _cells(frame: Frame, products: Sequence[Placed], tile_size: int) -> Iterator[tuple[Window, list[Placed]]]:
@@ -259,6 +239,7 @@ class _Readers:
         """How class raster and confidence of a product are read."""
         layer = placed.layer
         if layer.digest not in self._open:
+            assert layer.confidence is not None, "a product has a confidence"
             with ExitStack() as stack:
                 found = [stack.enter_context(stored_reader(scene)) for scene in (layer.classes, layer.confidence)]
                 self._open[layer.digest] = placed.area.row_stop, stack.pop_all(), (found[0], found[1])

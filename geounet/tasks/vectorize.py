@@ -31,12 +31,14 @@ from geounet.raster.identity import request_hash
 from geounet.raster.scene import load_scene
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from geounet.formats.fiboa import Fiboa
     from geounet.outlines.polygons import Polygons
     from geounet.raster.scene import Scene
+
+    Columns = Callable[[pd.DataFrame], pd.DataFrame]
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +73,8 @@ def vectorize(
     simplification: float | None = None,
     smooth: bool = False,
     fiboa: Fiboa | None = None,
+    only: Collection[int] | None = None,
+    columns: Columns | None = None,
     force: bool = False,
     overwrite: bool = False,
 ) -> VectorSummary:
@@ -93,6 +97,8 @@ def vectorize(
         simplification: metres by which an outline may leave its course (:mod:`geounet.outlines.simplify`); or None.
         smooth: cut the corners of the pixels' stairs.
         fiboa: make the file a fiboa collection of the classes that are fields.
+        only: values of the classes that polygons are made of; all by default.
+        columns: what to write in place of the columns of :func:`polygon_frame` (a pandas frame without geometry).
         force: take the raster for one of classes, whatever it says of itself.
         overwrite: replace a file that exists.
 
@@ -104,11 +110,13 @@ def vectorize(
     """
     check_format(out)
     plan = _plan(raster, confidence, stats, min_area, connectivity, touching, force)
+    plan = replace(plan, only=None if only is None else frozenset(only))
     check_place(out, plan.crs)
-    choices = (stats, min_area, connectivity, touching, simplification, smooth, fiboa)
+    chosen = None if only is None else sorted(only)
+    choices = (stats, min_area, connectivity, touching, simplification, smooth, fiboa, chosen)
     request = request_hash("vectorize", plan.inputs, choices)
     with claimed([out], request, overwrite):
-        return _write(plan, out, tile_size, workers, simplification, smooth, fiboa)
+        return _write(plan, out, tile_size, workers, simplification, smooth, fiboa, columns)
 
 
 def _write(
@@ -119,6 +127,7 @@ def _write(
     simplification: float | None,
     smooth: bool,
     fiboa: Fiboa | None,
+    columns: Columns | None,
 ) -> VectorSummary:
     count, pixels = 0, 0
     areas: dict[str, float] = {}
@@ -128,7 +137,7 @@ def _write(
     with open_writer(out, crs=plan.crs, overwrite=True, multi=multi, classes=style, fiboa=fiboa) as writer:
         for batch in _encoded(plan, tile_size, workers, simplification, smooth):
             kept = batch if fiboa is None else _of_classes(batch, fiboa.fields)
-            writer.write_encoded(kept)
+            writer.write_encoded(kept if columns is None else replace(kept, attributes=columns(kept.attributes)))
             count += len(kept)
             pixels += int(kept.attributes["pixels"].sum())
             for name, found in kept.attributes.groupby("class_name", dropna=False)["area_ha"]:
@@ -227,6 +236,8 @@ class _Plan:
     """4 or 8."""
     touching: Touching | None
     """How touching fields are told apart, if they are."""
+    only: frozenset[int] | None = None
+    """The classes that polygons are made of; None for all."""
 
     @property
     def inputs(self) -> list[str]:
@@ -283,16 +294,14 @@ def _batches(plan: _Plan, tile_size: int, workers: int | None) -> Iterator[tuple
     raster = Raster(scene.width, scene.transform, plan.connectivity, None if ground is None else ground.measure)
     meaning = Meaning(class_names(scene), plan.confidence, plan.zones)
     first_id, left_out = 1, 0
-    with open_strips(scene, plan.layers, plan.touching, tile_size, workers or os.cpu_count() or 1) as (
-        readers,
-        class_of_code,
-    ):
+    threads = workers or os.cpu_count() or 1
+    with open_strips(scene, plan.layers, plan.touching, tile_size, threads, plan.only) as (readers, class_of_code):
         for batch in raster_polygons(
             readers,
             scene.height,
             raster,
             tile_size=tile_size,
-            workers=workers or os.cpu_count() or 1,
+            workers=threads,
             band=BAND,
         ):
             found = batch if ground is not None else _measured(batch, plan.crs)
