@@ -19,7 +19,6 @@ from geounet.maps.placing import Placed, place
 from geounet.object_stores import is_bucket
 from geounet.products.record import RECORD
 from geounet.raster.class_raster import load_band, load_class_raster, stored_reader
-from geounet.raster.cog import classes_of
 from geounet.raster.identity import identity_of, request_hash
 from geounet.raster.remote import public_name
 from geounet.raster.scene import acquired, load_scene
@@ -58,17 +57,16 @@ class Side:
         return self.layer.classes, *self.shares
 
 
-def open_side(name: str | Path, confidence: Path | None = None, probabilities: Path | None = None) -> Side:
+def open_side(name: str | Path, confidence: Path | None = None) -> Side:
     """A product's folder (or its record; here or in an object store), or a class raster.
 
     Args:
         name: the map.
         confidence: of a class raster, the confidence of its pixels; a product has its own.
-        probabilities: in place of a confidence, one band for each class, with its name.
 
     Raises:
         OutputError: there is no finished product.
-        LabelError: the raster holds no classes, or a band of the probabilities is called as no class.
+        LabelError: the raster holds no classes.
         SceneError: a raster cannot be read, has no place, or lies on another grid than the classes.
     """
     layer = _product(name) if _is_product(name) else _raster(name)
@@ -76,7 +74,7 @@ def open_side(name: str | Path, confidence: Path | None = None, probabilities: P
     if confidence is not None:
         layer = replace(layer, confidence=_on_grid(confidence, layer.classes))
     shares = () if layer.confidence is None else (layer.confidence,)
-    return Side(layer, shares if probabilities is None else _bands(probabilities, layer), date, str(name))
+    return Side(layer, shares, date, str(name))
 
 
 def _is_product(name: str | Path) -> bool:
@@ -113,18 +111,27 @@ def _check_grid(scene: Scene, classes: Scene) -> None:
         raise SceneError(f"{scene.label} does not lie on the grid of {classes.label}: it needs the same pixels")
 
 
-def _bands(path: Path, layer: LayerOf) -> tuple[Scene, ...]:
+def with_probabilities(side: Side, path: Path, classes: Sequence[LandClass]) -> Side:
+    """The side with the probabilities of all classes in place of a confidence.
+
+    Args:
+        side: the map.
+        path: one band for each class, with its name.
+        classes: the class table of both maps.
+
+    Raises:
+        LabelError: the bands are not the classes.
+        SceneError: the raster cannot be read, or lies on another grid than the classes.
+    """
     scene = load_scene(path)
-    _check_grid(scene, layer.classes)
-    values = {item.name: item.value for item in classes_of(layer.classes.path)}
-    unknown = [name for name in scene.band_names if name not in values]
-    if unknown or len(scene.band_names) != len(values):
+    _check_grid(scene, side.layer.classes)
+    if sorted(scene.band_names) != sorted(item.name for item in classes):
         raise LabelError(
-            f"{scene.label} has the bands {', '.join(scene.band_names)}; the classes of {layer.classes.label} are "
-            f"{', '.join(values)}"
+            f"{scene.label} has the bands {', '.join(scene.band_names)}; the classes are "
+            f"{', '.join(item.name for item in classes)}"
         )
-    singles = dict(zip((values[name] for name in scene.band_names), scene.singles, strict=True))
-    return tuple(singles[value] for value in sorted(singles))
+    singles = dict(zip(scene.band_names, scene.singles, strict=True))
+    return replace(side, shares=tuple(singles[item.name] for item in classes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from geounet.changes.comparing import Rules
 from geounet.changes.kinds import UNCHANGED
-from geounet.changes.sides import Side, lay, open_side
+from geounet.changes.sides import Side, classes_by_value, lay, open_side, with_probabilities
 from geounet.changes.tiles import Done, Work, compared
 from geounet.changes.transitions import NO_CHANGE, Transition, transitions_of, write_transitions
 from geounet.classes import NODATA
@@ -134,13 +134,15 @@ def change(
     rules = rules or Rules()
     polygons = folder / f"change.{vector_format}"
     check_format(polygons)
-    given = confidence or (None, None), probabilities or (None, None)
-    sides = tuple(open_side(name, *paths) for name, *paths in zip((before, after), *given, strict=True))
+    sides = tuple(map(open_side, (before, after), confidence or (None, None)))
+    if probabilities is not None:
+        classes = classes_by_value(sides, ())
+        sides = tuple(with_probabilities(side, path, classes) for side, path in zip(sides, probabilities, strict=True))
     _tell_what_is_known(sides)
     table = lay(*sides)
     check_place(polygons, table.frame.crs.to_wkt())
-    digests = [side.layer.digest for side in sides], [str(path) for pair in given for path in pair], str(sample)
-    request = request_hash("change", [], digests, asdict(rules), vector_format)
+    digests = [side.layer.digest for side in sides], [*map(str, confidence or ()), *map(str, probabilities or ())]
+    request = request_hash("change", [], digests, asdict(rules), vector_format, str(sample))
     with claimed([folder / RECORD], request, overwrite), ExitStack() as stack:
         stack.enter_context(small_cache())
         work = Work(sides, table, rules, tile_size, workers or os.cpu_count() or 1, progress)

@@ -194,6 +194,11 @@ CASES = {
             "--fiboa it --field-class 10 --observed 2020-07-01 --overwrite"
         ),
     ],
+    "change": [
+        "change made/a c2.tif -o out --min-confidence 0.3 --tolerance 1 --min-area 0.02 --format gpkg --workers 2",
+        "change c.tif c2.tif -o out --confidence k.tif k.tif --sample changes.gpkg --min-confidence 0",
+        "change c.tif c2.tif -o out --probabilities chances.tif chances.tif --min-confidence 0.4 --overwrite",
+    ],
     "models show": ["models show m.safetensors --json"],
     "models verify": ["models verify m.safetensors"],
     "models import": [
@@ -207,7 +212,8 @@ CASES = {
     "demo": ["demo -o shown --overwrite"],
 }
 SEVERAL = {"predict": "--tile-size 32", "clean": "--tile-size 13", "vectorize": "--tile-size 13",
-           "rasterize": "--tile-size 13", "run": "--tile-size 32 --workers 1", "mosaic": "--tile-size 13"}  # fmt: skip
+           "rasterize": "--tile-size 13", "run": "--tile-size 32 --workers 1", "mosaic": "--tile-size 13",
+           "change": "--tile-size 13"}  # fmt: skip
 """What makes blocks small, where a command has an option for it; bands and batches are small besides."""
 PLAIN = {"photometric": "MINISBLACK", "alpha": "UNSPECIFIED"}
 """Else a fourth band of bytes would be alpha."""
@@ -261,6 +267,7 @@ def ground(tmp_path_factory, write_scene, classes):
     )
     shares = random.integers(0, 85, (3, *codes.shape)).astype(np.uint8)
     write_scene(folder / "q.tif", shares, descriptions=["a", "b", "c"], scales=[1 / 254] * 3)
+    write_scene(folder / "chances.tif", shares, descriptions=[c.name for c in CLASSES], scales=[1 / 254] * 3)
     colors = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
     write_scene(folder / "rgba.tif", values, colorinterp=colors, photometric="RGB")
     placed_scenes(folder, values)
@@ -310,6 +317,8 @@ def frame_files(folder):
     frame[["class", "geometry"]].to_crs(4326).to_file("world.gpkg")
     points = frame.set_geometry(frame.representative_point())[["class", "geometry"]]
     points.to_file("points.gpkg")
+    names = frame["class_name"].to_numpy()
+    points[["geometry"]].assign(**{"from": names, "to": np.roll(names, 1)}).to_file("changes.gpkg")
 
 
 def contents(folder, given):
