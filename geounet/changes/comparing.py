@@ -143,7 +143,7 @@ def decide(
     """
     codes, share = (np.full(chance.shape, NODATA, np.uint8) for _ in range(2))
     tally, counts = Tally(), np.zeros(3, np.int64)
-    _decide(  # type: ignore[no-untyped-call]
+    _decide(
         before, after, margin, lookup, chance, np.array([rules.least, rules.tolerance]), row_areas, codes, share,
         tally.pixels, tally.areas, counts,
     )  # fmt: skip
@@ -158,7 +158,20 @@ class UnknownValueError(Exception):
 
 
 @compiled
-def _decide(before, after, margin, lookup, chance, rules, row_areas, codes, share, pixels, areas, counts):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _decide(
+    before: Any,
+    after: Any,
+    margin: Any,
+    lookup: Any,
+    chance: Any,
+    rules: Any,
+    row_areas: Any,
+    codes: Any,
+    share: Any,
+    pixels: Any,
+    areas: Any,
+    counts: Any,
+) -> None:
     least, tolerance = rules
     for row in range(codes.shape[0]):
         for col in range(codes.shape[1]):
@@ -175,7 +188,7 @@ def _decide(before, after, margin, lookup, chance, rules, row_areas, codes, shar
             elif chance[row, col] < least:
                 counts[0] += 1
                 codes[row, col] = 0
-            elif tolerance and _explained(before, after, row + margin, col + margin, tolerance):  # type: ignore[no-untyped-call]
+            elif tolerance and _explained(before, after, row + margin, col + margin, tolerance):
                 counts[1] += 1
                 codes[row, col] = 0
             else:
@@ -183,7 +196,7 @@ def _decide(before, after, margin, lookup, chance, rules, row_areas, codes, shar
 
 
 @compiled
-def _explained(before, after, row, col, tolerance):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _explained(before: Any, after: Any, row: Any, col: Any, tolerance: Any) -> bool:
     """Whether a shift can be all of a difference: what is new was near, and what was there is.
 
     What lies beyond the data cannot be told; of the two, one must be seen.
@@ -196,7 +209,7 @@ def _explained(before, after, row, col, tolerance):  # type: ignore[no-untyped-d
             still = still or after[r, c] == old
             may_was = may_was or before[r, c] == NODATA
             may_still = may_still or after[r, c] == NODATA
-    return (was or may_was) and (still or may_still) and (was or still)
+    return bool((was or may_was) and (still or may_still) and (was or still))
 
 
 @compiled
