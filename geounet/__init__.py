@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from geounet.tasks.clean import clean
     from geounet.tasks.evaluate import evaluate
     from geounet.tasks.info import info
+    from geounet.tasks.monitor import monitor
     from geounet.tasks.mosaic import mosaic
     from geounet.tasks.predict import predict
     from geounet.tasks.product import product
@@ -34,6 +35,7 @@ __all__ = [
     "clean",
     "evaluate",
     "info",
+    "monitor",
     "mosaic",
     "open_product",
     "open_scene",

@@ -15,6 +15,10 @@ class SceneError(GeounetError):
     """A raster cannot be opened or read, or does not fit what is asked of it."""
 
 
+class NothingFoundError(SceneError):
+    """A source can be looked at, and holds no scene."""
+
+
 class UnreachableError(SceneError):
     """A server does not answer, refuses, or breaks off; what was finished stays good for another try."""
 

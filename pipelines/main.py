@@ -31,6 +31,7 @@ COMMANDS = {
     "status": "Say how far a batch is.",
     "mosaic": "Join products to one map.",
     "change": "Say what changed between two maps.",
+    "monitor": "Do what a monitoring job says, once.",
     "models": "Show, check, import and export models.",
     "demo": "Run the whole chain on the sample tiles.",
 }
@@ -94,7 +95,10 @@ def cli() -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run a command. Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 some scenes of a batch failed."""
+    """Run a command.
+
+    Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 some scenes of a batch failed, 4 there were alerts.
+    """
     _own_words_only()
     if args is not None:
         _run(args)

@@ -21,7 +21,8 @@ MODULES = {
 ORDER = [
     "errors", "grid", "allocation", "compiling", "light_torchvision", "classes", "class_tables", "outputs",
     "raster", "object_stores", "sources", "models", "data", "components", "outlines", "formats", "engine", "training",
-    "metrics", "arrays", "pages", "products", "maps", "changes", "tasks",
+    "metrics", "arrays", "pages", "products", "maps", "changes", "jobs", "alerts",
+    "tasks",
 ]  # fmt: skip
 
 

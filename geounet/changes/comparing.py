@@ -223,6 +223,15 @@ def count_codes(codes: Bytes, row_areas: Integers) -> tuple[Integers, Integers]:
     return pixels, areas
 
 
+@compiled
+def count_pairs(before: Bytes, after: Bytes, row_areas: Integers, pixels: Integers, areas: Integers) -> None:
+    """Add pixels and their area to `(256, 256)` each, by values before and after."""
+    for row in range(before.shape[0]):
+        for col in range(before.shape[1]):
+            pixels[before[row, col], after[row, col]] += 1
+            areas[before[row, col], after[row, col]] += row_areas[row]
+
+
 def pairs_in(before: Bytes, after: Bytes) -> NDArray[Any]:
     """`(pairs, 2)`: values before and after that there are, both valid."""
     joined = np.unique(before.astype(np.uint16) << 8 | after)

@@ -49,13 +49,46 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class _Lattice:
+class Lattice:
     """Where corners of pixels lie: at whole numbers of pixels from a phase."""
 
     across: float
+    """Width of a pixel in the CRS's units."""
     down: float
+    """Height of a pixel."""
     phase_x: float
+    """Where the corner of column 0 lies."""
     phase_y: float
+    """Where the corner of row 0 lies; rows run southward from there."""
+
+    def frame(self, crs: rasterio.CRS, area: Window) -> Frame:
+        """Some of its pixels, by their rows and columns on it."""
+        corner = Affine(self.across, 0, self.phase_x + area.col * self.across,
+                        0, -self.down, self.phase_y - area.row * self.down)  # fmt: skip
+        return Frame(crs, corner, area.height, area.width)
+
+    def around(self, scenes: Sequence[Scene], crs: rasterio.CRS) -> Window:
+        """Rows and columns on which scenes find room.
+
+        Raises:
+            SceneError: a scene cannot be brought to the CRS.
+        """
+        west, south, east, north = _bounds(scenes, crs)
+        left = math.floor((west - self.phase_x) / self.across + _NEAR)
+        right = math.ceil((east - self.phase_x) / self.across - _NEAR)
+        top = math.floor((self.phase_y - north) / self.down + _NEAR)
+        bottom = math.ceil((self.phase_y - south) / self.down - _NEAR)
+        return Window(top, left, bottom - top, right - left)
+
+
+def lattice_for(
+    layers: Sequence[LayerOf], crs: str = "auto", resolution: float | None = None
+) -> tuple[rasterio.CRS, Lattice]:
+    """The CRS of a map, and the lattice that most pixels lie on; see :func:`frame_for`."""
+    scenes = [layer.classes for layer in layers]
+    chosen = _most(scenes) if crs == "auto" else _parsed(crs)
+    own = [scene for scene in scenes if scene.crs == chosen]
+    return chosen, _lattice(scenes, own, chosen, resolution)
 
 
 def frame_for(layers: Sequence[LayerOf], crs: str = "auto", resolution: float | None = None) -> Frame:
@@ -69,18 +102,9 @@ def frame_for(layers: Sequence[LayerOf], crs: str = "auto", resolution: float | 
     Raises:
         SceneError: there is no such CRS, or a product cannot be brought to it.
     """
+    chosen, lattice = lattice_for(layers, crs, resolution)
     scenes = [layer.classes for layer in layers]
-    chosen = _most(scenes) if crs == "auto" else _parsed(crs)
-    own = [scene for scene in scenes if scene.crs == chosen]
-    lattice = _lattice(scenes, own, chosen, resolution)
-    west, south, east, north = _bounds(scenes, chosen)
-    left = math.floor((west - lattice.phase_x) / lattice.across + _NEAR)
-    right = math.ceil((east - lattice.phase_x) / lattice.across - _NEAR)
-    top = math.floor((lattice.phase_y - north) / lattice.down + _NEAR)
-    bottom = math.ceil((lattice.phase_y - south) / lattice.down - _NEAR)
-    corner = Affine(lattice.across, 0, lattice.phase_x + left * lattice.across,
-                    0, -lattice.down, lattice.phase_y - top * lattice.down)  # fmt: skip
-    frame = Frame(chosen, corner, bottom - top, right - left)
+    frame = lattice.frame(chosen, lattice.around(scenes, chosen))
     others = sum(offset_on(scene, frame) is None for scene in scenes)
     if others:
         _log.warning(
@@ -106,9 +130,9 @@ def _most(scenes: Sequence[Scene]) -> rasterio.CRS:
     return rasterio.CRS.from_wkt(min(counts, key=lambda wkt: (-counts[wkt], wkt)))
 
 
-def _lattice(scenes: Sequence[Scene], own: Sequence[Scene], crs: rasterio.CRS, resolution: float | None) -> _Lattice:
+def _lattice(scenes: Sequence[Scene], own: Sequence[Scene], crs: rasterio.CRS, resolution: float | None) -> Lattice:
     """The lattice that most pixels of this CRS lie on; where there is none, pixels of the finest product's size."""
-    counts: Counter[_Lattice] = Counter()
+    counts: Counter[Lattice] = Counter()
     for scene in own:
         if resolution is None and scene.rectilinear:
             counts[_lattice_of(scene.transform)] += scene.extent.pixels
@@ -117,12 +141,12 @@ def _lattice(scenes: Sequence[Scene], own: Sequence[Scene], crs: rasterio.CRS, r
     if resolution is None:
         sizes = [_size_in(scene, crs) for scene in scenes]
         resolution = float(f"{min(sizes):.4g}")
-    return _Lattice(resolution, resolution, 0.0, 0.0)
+    return Lattice(resolution, resolution, 0.0, 0.0)
 
 
-def _lattice_of(transform: Affine) -> _Lattice:
+def _lattice_of(transform: Affine) -> Lattice:
     across, down = abs(transform.a), abs(transform.e)
-    return _Lattice(across, down, _phase(transform.c, across), _phase(transform.f, down))
+    return Lattice(across, down, _phase(transform.c, across), _phase(transform.f, down))
 
 
 def _phase(start: float, step: float) -> float:

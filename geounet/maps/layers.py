@@ -91,6 +91,16 @@ def _in_folder(name: Path, unfinished: list[Path]) -> Iterator[LayerOf]:
         yield _layer(str(folder), (folder / RECORD).read_text(encoding="utf-8"))
 
 
+def open_layer(folder: str | Path) -> LayerOf:
+    """One finished product, by its folder.
+
+    Raises:
+        OutputError: there is no record.
+        SceneError: it cannot be read, or has no CRS.
+    """
+    return next(iter(_in_folder(Path(folder), [])))
+
+
 def _products_in(folder: Path) -> list[Path]:
     if (folder / RECORD).exists():
         return [folder]

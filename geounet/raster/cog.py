@@ -101,7 +101,7 @@ def cog_writer(path: Path, profile: RasterProfile) -> Iterator[Put]:
             plain = cog.with_name(f"{path.name}.plain")
             # GDAL would hold up to a twentieth of the memory in blocks that nobody asks for again.
             with small_cache():
-                with _plain_writer(plain, profile) as put:
+                with plain_writer(plain, profile) as put:
                     yield put
                 _copy_to_cog(plain, cog, {"nbits": 16} if profile.dtype == "float16" else {})
             plain.unlink()
@@ -120,7 +120,8 @@ def _companions(path: Path) -> tuple[Path, ...]:
 
 
 @contextmanager
-def _plain_writer(path: Path, profile: RasterProfile) -> Iterator[Put]:
+def plain_writer(path: Path, profile: RasterProfile) -> Iterator[Put]:
+    """As :func:`cog_writer`, of a plain GeoTIFF that is at its place from the start: for what is needed for a while."""
     # Uncompressed, so that a piece which covers a part of a TIFF tile is written in place.
     with (
         pixel_coordinates_allowed(),

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geounet.errors import SceneError
+from geounet.errors import NothingFoundError, SceneError
 from geounet.raster.remote import is_remote
 from geounet.sources.catalogs import item_names
 from geounet.sources.grouping import grouped
@@ -60,7 +60,7 @@ def _expanded(name: str, pattern: str | None) -> Iterable[str]:
         if not found:
             fitting = "" if pattern is None else f" that fits {pattern!r}"
             others = f" ({len(polygons)} polygon files)" if polygons else ""
-            raise SceneError(f"folder {path} holds no raster and no delivery{fitting}{others}")
+            raise NothingFoundError(f"folder {path} holds no raster and no delivery{fitting}{others}")
         if polygons and pattern is None:
             _log.warning(
                 "folder %s: %d polygon or JSON files such as %s are no scenes, and left out",
@@ -97,7 +97,7 @@ def _matched(path: Path, pattern: str | None) -> Iterable[str]:
     others = [item for item in found if item.is_dir() or item.suffix.lower() not in RASTER_ENDINGS]
     scenes = [*files, *(scene for item in others for scene in _expanded(str(item), pattern))]
     if not scenes:
-        raise SceneError(f"pattern {path} matches no raster, delivery or STAC item")
+        raise NothingFoundError(f"pattern {path} matches no raster, delivery or STAC item")
     return scenes
 
 
@@ -112,7 +112,7 @@ def _of_lines(what: str, lines: Iterable[str], folder: Path, pattern: str | None
     named = [(number, text) for number, line in enumerate(lines, 1) if (text := line.partition(" #")[0].strip())]
     named = [(number, text) for number, text in named if not text.startswith("#")]
     if not named:
-        raise SceneError(f"{what} names no scene; it has one a line")
+        raise NothingFoundError(f"{what} names no scene; it has one a line")
     scenes: list[str] = []
     for number, text in named:
         place = text if is_remote(text) or text.startswith("/vsi") else str(folder / text)

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from geounet.errors import GeounetError, SceneError, UnreachableError, one_line
+from geounet.errors import GeounetError, NothingFoundError, SceneError, UnreachableError, one_line
 from geounet.raster.remote import public_name
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ def search(query: Search) -> tuple[str, ...]:
         _log.warning("%d items do not say how cloudy they are (%s), and are left out", unknown, _CLOUD)
     if not found:
         clouds = f"; {cloudy} have more clouds than {query.max_cloud:g} %" if cloudy else ""
-        raise SceneError(f"{public_name(query.api)} finds no item{clouds}; look at --collection, --bbox and --datetime")
+        raise NothingFoundError(
+            f"{public_name(query.api)} finds no item{clouds}; look at --collection, --bbox and --datetime"
+        )
     return tuple(found.values())
 
 

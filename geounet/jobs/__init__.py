@@ -1,0 +1,1 @@
+"""The files in which people say what a scheduled job does."""
