@@ -25,6 +25,9 @@ _MEAN, _STD = 120.0, 60.0
 
 def learned_model(path: Path, steps: int = 250) -> Path:
     """Write a UNet of depth 1 that tells the levels apart, pixel by pixel; it takes some seconds."""
+    threads = torch.get_num_threads()
+    # Several test processes on few cores would wait for each other's threads.
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     random = np.random.default_rng(0)
     built = Architecture(1, len(CLASSES), depth=1, width=4)
@@ -38,6 +41,7 @@ def learned_model(path: Path, steps: int = 250) -> Path:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    torch.set_num_threads(threads)
     network.eval()
     reach = probe_receptive_field(network, 1)
     band = Band("grey", _MEAN, _STD, 0.0, 255.0, 1)

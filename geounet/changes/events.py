@@ -15,7 +15,7 @@ import pyarrow as pa
 from geounet.changes.state_rasters import SEED_SHIFT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from geounet.changes.kinds import Kinds
     from geounet.grid import Window
@@ -47,7 +47,7 @@ def events_of(
     """
     frames = [_events(phase, frame, kinds, area) for phase, frame in polygons if len(frame)]
     if not frames:
-        return _typed(gpd.GeoDataFrame({name: [] for name in COLUMNS}, geometry=[], crs=crs))
+        return _typed(gpd.GeoDataFrame({name: pd.array([], object) for name in COLUMNS}, geometry=[], crs=crs))
     found = pd.concat(frames, ignore_index=True)
     found = found.sort_values(["first_seen", "id", "status", "last_seen"], kind="stable", ignore_index=True)
     # A place may change, go back, and change once more.
@@ -66,9 +66,9 @@ def _events(phase: str, frame: gpd.GeoDataFrame, kinds: Kinds, area: Window) -> 
         "id": [event_id(*seed) for seed in seeds],
         "from": before,
         "to": after,
-        "first_seen": [_date(day) for day in days],
-        "confirmed_on": [_date(day) for day in frame["known_confirmed_min"]],
-        "last_seen": [_date(day) for day in frame["known_last_max"]],
+        "first_seen": _dates(days),
+        "confirmed_on": _dates(frame["known_confirmed_min"]),
+        "last_seen": _dates(frame["known_last_max"]),
         "area_ha": frame["area_ha"].to_numpy(),
         "confidence": frame["known_confidence_mean"].round(6).to_numpy(),
         "status": phase,
@@ -81,8 +81,9 @@ def event_id(before: str, after: str, row: int, col: int) -> str:
     return hashlib.sha256(f"{before}\n{after}\n{row}\n{col}".encode()).hexdigest()[:12]
 
 
-def _date(day: float) -> date | None:
-    return _EPOCH + timedelta(days=int(day)) if day > 0 else None
+def _dates(days: Iterable[float]) -> Any:
+    found = [_EPOCH + timedelta(days=int(day)) if day > 0 else None for day in days]
+    return pd.Series(found, dtype=_DAY).array
 
 
 def _typed(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from geounet.grid import Window
 from geounet.outputs import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
 LEDGER = "scenes.json"
@@ -86,13 +85,6 @@ class Ledger:
         """Add a scene, or what has become of it."""
         self.scenes[seen.id] = seen
         self.failures.pop(seen.name, None)
-
-    def moved_to(self, lattice: str, areas: Iterable[tuple[str, Window]]) -> None:
-        """Take the areas of scenes by their ids on another lattice."""
-        self.lattice = lattice
-        for name, area in areas:
-            where = (area.row, area.col, area.height, area.width)
-            self.scenes[name] = replace(self.scenes[name], area=where)
 
 
 def read_ledger(folder: Path) -> Ledger:

@@ -60,6 +60,19 @@ def flatgeobuf(path: Path, layer: Layer) -> Any:
 
 
 @contextmanager
+def dated(moment: str) -> Iterator[None]:
+    """GeoPackages that are written meanwhile say that they were changed at a moment (ISO 8601), not now.
+
+    So that the same content has the same bytes.
+    """
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": moment})
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+
+
+@contextmanager
 def shapefile(path: Path, layer: Layer) -> Iterator[Put]:
     """A function that takes batches; field names and long texts are cut with a warning, and 2 GB are an error."""
     names: dict[str, str] = {}
