@@ -28,7 +28,7 @@ COMMANDS = {
     "rasterize": "Turn polygons into a class raster.",
     "evaluate": "Compare a prediction with a reference.",
     "run": "Predict, vectorise and picture each scene.",
-    "status": "Say how far a batch is.",
+    "status": "Say how far a batch or a job is.",
     "mosaic": "Join products to one map.",
     "change": "Say what changed between two maps.",
     "monitor": "Do what a monitoring job says, once.",

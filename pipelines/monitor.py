@@ -11,6 +11,7 @@ import click
 
 from . import options
 from .batches import said_once, shown
+from .jobs import job_lines
 
 
 @click.command(short_help="Do what a monitoring job says, once.")
@@ -68,28 +69,7 @@ def _print(report, *, as_json, quiet, dry_run=False):
     if as_json:
         click.echo(json.dumps(asdict(report), indent=1))
     elif not quiet:
-        for line in _told(report, dry_run):
+        for line in job_lines(report, dry_run=dry_run):
             click.echo(line)
     for name, why in report.failures.items():
         click.echo(f"geounet: {name}: {why}", err=True)
-
-
-def _told(report, dry_run):
-    """What a run did, in some lines."""
-    if dry_run:
-        yield f"{report.job}: {len(report.new)} new scenes"
-        yield from report.new
-        return
-    who = ", process {process} on {host}, since {since}".format(**report.holder) if report.holder else ""
-    yield f"{report.job}: {report.state}{who}; {len(report.new)} new scenes of {report.scenes}, {report.seconds:.1f} s"
-    for status in ("provisional", "confirmed", "ended"):
-        if status in report.events:
-            yield f"{report.events[status]} {status} events, {report.hectares[status]:.2f} ha"
-    if report.repeated:
-        yield f"{len(report.repeated)} scenes came again, such as {report.repeated[0]}"
-    for name, why in report.left_out.items():
-        yield f"{name} is no observation: {why}"
-    if report.alerts or report.waiting:
-        yield f"{report.alerts} alerts, {report.sent} sent, {report.waiting} to be sent again"
-    if report.same is not None:
-        yield "the state came out as it was" if report.same else "the state came out otherwise than it was"

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from geounet.errors import OutputError
+from geounet.outputs import holder_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RECORD = "monitor.json"
+"""The state of a job's last run, in its folder; its claim is the job's lock."""
 
 
 @dataclass(slots=True)
@@ -46,3 +56,22 @@ class Report:
     """Of a replay: whether the state came out as it was."""
     holder: dict[str, Any] = field(default_factory=dict)
     """Host, process and start of the run that is at work; empty where there is none."""
+
+
+def read_report(folder: Path) -> Report:
+    """The last run of a job, by its folder; whether one is at work.
+
+    Raises:
+        OutputError: there has been no run, or what it left is damaged.
+    """
+    try:
+        told = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        report = Report(**told)
+    except FileNotFoundError as error:
+        raise OutputError(f"{folder} is no folder that geounet monitor has worked in: it has no {RECORD}") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise OutputError(f"{folder / RECORD} is damaged ({error}); the next run writes it anew") from error
+    report.holder = holder_of(folder / RECORD)
+    if report.state == "running" and not report.holder:
+        report.state = "dead"
+    return report

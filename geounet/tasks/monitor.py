@@ -20,14 +20,14 @@ from geounet.changes.ledger import read_ledger, write_ledger
 from geounet.engine.devices import pick_device
 from geounet.engine.plan import Engine
 from geounet.engine.runtimes import pick_runtime
-from geounet.errors import GeounetError, OutputError, one_line
+from geounet.errors import GeounetError, one_line
 from geounet.jobs.arrivals import new_scenes, predicted
 from geounet.jobs.checking import check_job
 from geounet.jobs.job import Rule, read_job, several
-from geounet.jobs.report import Report
+from geounet.jobs.report import RECORD, Report, read_report
 from geounet.jobs.state import JobState
 from geounet.models.model_file import read_card
-from geounet.outputs import atomic, claimed, holder_of, sweep, workspace_of
+from geounet.outputs import atomic, claimed, sweep, workspace_of
 from geounet.pages.monitoring import monitoring_page
 from geounet.raster.opening import Opening
 from geounet.raster.scene import small_cache
@@ -47,10 +47,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "monitor", "report_of"]
 
-RECORD, RUNS = "monitor.json", "runs.jsonl"
-"""The state of the last run, whose claim is the job's lock; a line for each run."""
+RUNS = "runs.jsonl"
+"""A line for each run."""
 PAGE, PRODUCTS, ALERTS = "report.html", "products", "alerts"
 """What else is in a job's folder, beside the outputs of its state."""
+KEPT = (ALERTS, "blocks", "pairs")
+"""Folders in which a dead run may have left drafts."""
 _log = logging.getLogger(__name__)
 
 
@@ -104,29 +106,19 @@ def monitor(
             report.seconds = round(time.monotonic() - start, 3)
             _keep(job, report)
             _log_run(job, report)
-    sweep(job.out)
+    for folder in (job.out, *(place for kept in KEPT for place in (job.out / kept, *(job.out / kept).glob("*/")))):
+        sweep(folder)
     return report
 
 
 def report_of(path: Path) -> Report:
-    """The last run of a job, by its file or its folder; whether one is at work.
+    """The last run of a job, by its file; whether one is at work.
 
     Raises:
         JobError: the job file is wrong.
         OutputError: there has been no run.
     """
-    folder = path if path.is_dir() else read_job(path).out
-    try:
-        told = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        report = Report(**told)
-    except FileNotFoundError as error:
-        raise OutputError(f"{folder} is no folder that geounet monitor has worked in: it has no {RECORD}") from error
-    except (OSError, ValueError, TypeError) as error:
-        raise OutputError(f"{folder / RECORD} is damaged ({error}); the next run writes it anew") from error
-    report.holder = holder_of(folder / RECORD)
-    if report.state == "running" and not report.holder:
-        report.state = "dead"
-    return report
+    return read_report(read_job(path).out)
 
 
 def _keep(job: Job, report: Report) -> None:

@@ -1,4 +1,4 @@
-"""How far a batch is that runs, has run, or died."""
+"""How far a batch is that runs, has run, or died; how the last run of a monitoring job went."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import tempfile
 from pathlib import Path
 
 from geounet.errors import OutputError
+from geounet.jobs.report import RECORD, Report, read_report
 from geounet.products.batch import RUNNING, SUMMARY, Batch, read_batch
 from geounet.products.bucket import Bucket, is_bucket
 
-__all__ = ["Batch", "status"]
+__all__ = ["Batch", "Report", "status"]
 
 
-def status(folder: Path | str) -> Batch:
-    """The state of the batch of a folder, and who is at work there.
+def status(folder: Path | str) -> Batch | Report:
+    """The state of the batch of a folder, or the last run of the job of a folder; and who is at work there.
 
     Raises:
         OutputError: there is none, or its state cannot be read.
     """
+    if not is_bucket(folder) and Path(folder, RECORD).exists():
+        return read_report(Path(folder))
     found = _in_bucket(str(folder)) if is_bucket(folder) else read_batch(Path(folder))
     if found is None:
         raise OutputError(f"{folder} is no folder that geounet run has worked in: it has no summary.json")

@@ -90,7 +90,7 @@ def difference(found: dict[str, str], expected: dict[str, str]) -> list[str]:
 
 def main() -> None:
     template, moments, _, *command = sys.argv[1:]
-    for module in ("train", "tile", "run", "evaluate", "info", "stack"):
+    for module in ("train", "tile", "run", "evaluate", "info", "stack", "change", "monitor"):
         __import__(f"geounet.tasks.{module}")
     place = Path(f"{template}.place")
     start = time.monotonic()

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
+from levels import LEVELS, learned_model, write_levels
 from untrained import make_model
 
 pytestmark = pytest.mark.fault
@@ -59,6 +60,7 @@ COMMANDS = {
     "vectorize over an old shapefile": ["vectorize", "classes.tif", "-o", "old/v.shp", "-f", "-q"],
     "mosaic": ["mosaic", "product", "pieces", "-o", "out/m.tif", "--polygons", "out/m.fgb", "--tile-size", "20", "-q"],
     "mosaic over an old map": ["mosaic", "pieces", "-o", "old/c.tif", "--confidence", "old/k.tif", "-f", "-q"],
+    "change": ["change", "pieces/s1", "pieces/s2", "-o", "out/c", "--tile-size", "20", "-q"],
     "rasterize": ["rasterize", "old/v.shp", "--like", "scene.tif", "-o", "out/r.tif", "-q"],
     "tile": TILE,
     "tile over old chips": ["tile", "scene.tif", "-o", "chips", "--tile-size", "48", "-f", "-q"],
@@ -70,8 +72,20 @@ EACH = {"predict": 3, "predict over old rasters": 3, "run": 5, "run over an old 
         "tile over old chips": 5}  # fmt: skip
 """Of how many moments one is tried, for commands that have hundreds; odd numbers meet those before and after alike."""
 RUNS = ("summary.json",)
+JOB = """
+name = "fields"
+out = "out/state"
+[source]
+path = "dated"
+[model]
+file = "levels.safetensors"
+[change]
+confirm = "1 of 2"
+[alerts]
+file = "out/alerts.jsonl"
+"""
 VARIES = {"train": ("new.safetensors.log.csv", "new.html"), "run": RUNS, "run over an old product": RUNS,
-          "run of ten scenes": RUNS}  # fmt: skip
+          "run of ten scenes": RUNS, "monitor": (*RUNS, "monitor.json", "runs.jsonl", "report.html")}  # fmt: skip
 """Files that hold how long something took: their bytes differ between undisturbed runs too."""
 
 
@@ -91,6 +105,11 @@ def template(tmp_path_factory, write_scene):
         pixels = random.integers(1, 255, (2, 60 + number, 70), dtype=np.uint8)
         write_scene(folder / "pile" / f"s{number}.tif", pixels, **where)
     make_model(folder / "m.safetensors")
+    learned_model(folder / "levels.safetensors")
+    for number in range(10):
+        codes = random.choice(list(LEVELS), (7, 8), p=[0.7, 0.2, 0.1]).repeat(9, 0).repeat(9, 1).astype(np.uint8)
+        write_levels(folder / "dated" / f"s_202401{number + 10}.tif", codes[: 60 - number], seed=number)
+    (folder / "job.toml").write_text(JOB)
     earlier = [
         [*PREDICT, "--confidence", "old/k.tif", "-o", "old/c.tif", "--bands", "2,1"],
         ["vectorize", "classes.tif", "-o", "old/v.shp", "--min-area", "1", "-q"],
@@ -134,6 +153,13 @@ def test_a_batch_killed_at_random(template, tmp_path):
     """Whatever moment a batch of ten scenes dies at: the same products, catalogue and table, and nothing else."""
     found = outcomes(template, tmp_path, "random:2:20", PILE)
     assert wrong(found, "run of ten scenes") == []
+    assert all(one["exit"] == 0 for one in found)
+
+
+def test_a_monitoring_job_killed_at_random(template, tmp_path):
+    """Ten scenes: one state, and each alert once; what a run says of itself may differ."""
+    found = outcomes(template, tmp_path, "random:4:20", ["monitor", "job.toml", "-q"])
+    assert wrong(found, "monitor") == []
     assert all(one["exit"] == 0 for one in found)
 
 

@@ -189,7 +189,7 @@ def test_the_png_has_the_title_the_scene_and_a_sensible_size(tmp_path, monkeypat
 @pytest.mark.parametrize("shape", [(1, 1), (3, 400), (400, 3), (30, 40)])
 @pytest.mark.parametrize("count", [1, 60])
 def test_no_text_is_cut_off_or_lies_on_another(shape, count):
-    panel = Panel(np.zeros((*shape, 4), np.uint8), *shape)
+    panel = Panel(np.zeros((*shape, 4), np.uint8), *shape, name="Class map")
     rows = [
         LegendRow(f"a class with a very long name, $number_{number}$", "#ff0000", 0.5)
         for number in range(min(count, 23))

@@ -25,8 +25,9 @@ import geounet.changes.state_rasters
 from geounet.changes.confirmation import STATUSES, Confirmation
 from geounet.errors import GeounetError, OutputError
 from geounet.jobs.job import JobError
+from geounet.jobs.report import RECORD, read_report
 from geounet.outputs import claimed
-from geounet.tasks.monitor import RECORD, monitor, report_of
+from geounet.tasks.monitor import monitor, report_of
 
 VALUES = list(LEVELS)
 STATE = ("baseline.tif", "status.tif", "change.tif", "first.tif", "confirmed.tif", "last.tif", "count.tif",
@@ -358,7 +359,7 @@ def test_one_run_at_a_time(tmp_path, model, year, pictures):
             monitor(job)
         assert monitor(job, dry_run=True).new[0].endswith(name_of(year[0][0]))
     with pytest.raises(OutputError, match="no folder that geounet monitor has worked in"):
-        report_of(tmp_path)
+        read_report(tmp_path)
 
 
 @pytest.mark.parametrize(
