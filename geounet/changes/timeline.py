@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 TIMELINE, TRANSITIONS = "timeline.parquet", "transitions.parquet"
 """What the tables are called."""
 _TILE = 1024
-_SEASON = timedelta(days=45)
-"""How far from a year before a scene may be and is of the same season."""
-_YEAR = timedelta(days=365)
+_SEASON = 45
+"""Days from a year before that a scene may be away and is of the same season."""
+_YEAR = 365
 LAST, YEAR_BEFORE = "last", "year before"
 """What a scene is compared with."""
 
@@ -97,19 +97,22 @@ def pairs_to_compare(scenes: Sequence[Seen]) -> list[tuple[Seen, Seen, str]]:
     Returns:
         The later one, the earlier one, and which of both it is.
     """
-    found = []
+    days, found = [seen.day for seen in scenes], []
     for place, later in enumerate(scenes):
-        earlier = [
-            one for one in scenes[:place] if one.window.intersection(later.window).pixels and one.day < later.day
-        ]
-        if earlier:
-            found.append((later, earlier[-1], LAST))
-        wanted = datetime.fromisoformat(later.taken) - _YEAR
-        ago = [(abs(datetime.fromisoformat(one.taken) - wanted), one.id, one) for one in earlier]
-        near = [one for one in ago if one[0] <= _SEASON]
-        if near:
-            found.append((later, min(near)[2], YEAR_BEFORE))
+        stop = bisect_left(days, later.day, 0, place)
+        last = next((one for one in reversed(scenes[:stop]) if _meet(one, later)), None)
+        if last is not None:
+            found.append((later, last, LAST))
+        around = later.day - _YEAR
+        near = scenes[bisect_left(days, around - _SEASON) : bisect_right(days, around + _SEASON)]
+        ago = [(abs(one.day - around), one.id, one) for one in near if _meet(one, later)]
+        if ago:
+            found.append((later, min(ago)[2], YEAR_BEFORE))
     return found
+
+
+def _meet(one: Seen, other: Seen) -> bool:
+    return bool(one.window.intersection(other.window).pixels)
 
 
 class Matrices:
@@ -118,7 +121,7 @@ class Matrices:
     def __init__(self, folder: Path, watch: Watch, products: Path, readers: ProductReaders) -> None:
         self._folder, self._watch = folder, watch
         self._products, self._readers = products, readers
-        self._used: set[str] = set()
+        self._key, self._used = watch.lattice_key, set[str]()
 
     def of(self, earlier: Seen, later: Seen) -> list[Row]:
         """Values before and after, pixels of the lattice that are valid in both, and hectares."""
@@ -126,13 +129,13 @@ class Matrices:
         self._used.add(path.name)
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            if found["lattice"] == self._watch.key:
+            if found["lattice"] == self._key:
                 return [tuple(row) for row in found["rows"]]
         except (OSError, ValueError, KeyError):
             pass
         rows = self._compared(earlier, later)
         with atomic(path) as draft:
-            draft.write_text(json.dumps({"lattice": self._watch.key, "rows": rows}), encoding="utf-8")
+            draft.write_text(json.dumps({"lattice": self._key, "rows": rows}), encoding="utf-8")
         return rows
 
     def _compared(self, earlier: Seen, later: Seen) -> list[Row]:
