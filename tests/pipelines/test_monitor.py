@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from browser import Checker
 from click.testing import CliRunner
 from geounet_pipelines.main import cli, main
@@ -153,3 +156,31 @@ def test_two_starts_at_once_are_one_run(job):
     last = json.loads(run("monitor", job, "--json")[1])
     assert last["new"] == []
     assert len((job.parent / "alerts.jsonl").read_text().splitlines()) == last["events"]["confirmed"]
+
+
+def blocks(kind):
+    """Code blocks of the documentation."""
+    text = (Path(__file__).parents[2] / "docs/monitoring.md").read_text()
+    return re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_documented_job_timer_and_cronjob_are_what_they_should_be(job, tmp_path):
+    (smallest,) = blocks("toml")
+    (job.parent / "small.toml").write_text(smallest.replace("model.safetensors", "m.safetensors"))
+    assert run("monitor", job.parent / "small.toml", "--check")[0] == 0
+    units = blocks("ini")
+    for text in units:
+        name = text.splitlines()[0].removeprefix("# ")
+        (tmp_path / name).write_text(text.replace("/srv/geounet/bin/geounet", "/bin/true"))
+    assert len(units) == 2
+    if shutil.which("systemd-analyze"):
+        names = [path.name for path in tmp_path.glob("geounet-*")]
+        done = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", *names], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    (manifest,) = blocks("yaml")
+    spec = yaml.safe_load(manifest)["spec"]
+    container = spec["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["command"][:2] == ["geounet", "monitor"]
+    assert spec["concurrencyPolicy"] == "Forbid"
