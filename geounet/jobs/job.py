@@ -123,6 +123,12 @@ class Job:
             return place
         return lead + str(self.path.parent / bare)
 
+    def mask_at(self, spec: str) -> str:
+        """What hides pixels; a raster that lies beside the job file is named from there, presets and bands stay."""
+        file, colon, rest = spec.partition(":")
+        beside = self.path.parent / file
+        return f"{beside}{colon}{rest}" if beside.is_file() else spec
+
 
 _SECTIONS = {"source": Source, "model": Model, "grid": Grid, "change": Watched, "alerts": Alerts}
 _TOP = {"name": str, "out": str, "aoi": str}

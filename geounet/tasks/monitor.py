@@ -168,7 +168,7 @@ def _recipe(job: Job, card: ModelCard) -> Recipe:
         precision=job.model.precision, halo=card.halo, runtime=pick_runtime("auto", device),
         device=job.model.device, workers=job.model.workers, scheduler=job.model.scheduler,
     )  # fmt: skip
-    masks = tuple(several(job.source.mask))
+    masks = tuple(map(job.mask_at, several(job.source.mask)))
     opening = Opening(masks=masks, mask_dilate=job.source.mask_dilate, aoi=job.aoi or None)
     return Recipe(
         bands=job.source.bands or None, opening=opening, radiometry=job.source.radiometry, vector_format="parquet",

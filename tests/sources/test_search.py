@@ -23,6 +23,7 @@ from geounet.errors import SceneError, UnreachableError
 from geounet.sources import search as searching
 from geounet.sources.scenes import open_scene, scene_id, scene_time
 from geounet.sources.search import Search, search
+from geounet.tasks.monitor import monitor
 
 pytestmark = pytest.mark.server
 
@@ -230,3 +231,23 @@ def test_no_server_there_is_one_sentence(monkeypatch):
     monkeypatch.setattr(searching, "_PAUSE", 0.01)
     with pytest.raises(UnreachableError, match="cannot be asked at present"):
         search(Search("http://127.0.0.1:9"))
+
+
+def test_a_monitoring_job_takes_what_a_search_finds(api, tmp_path):
+    """Items by their own time; those that come later are the new ones; an API that is gone ends nothing."""
+    folder, url = api
+    make_model(tmp_path / "m.safetensors")
+    text = (
+        f'name = "far"\nout = "state"\n[source]\nstac_api = "{url}"\ncollection = ["even"]\nmax_cloud = 50\n'
+        'datetime = "2024-05-01/2024-05-04"\n[model]\nfile = "m.safetensors"\n'
+    )
+    (tmp_path / "job.toml").write_text(text)
+    first = monitor(tmp_path / "job.toml")
+    assert (first.new, first.failures) == (["i0", "i2"], {})
+    assert "2024-05-03T10:00:00" in (tmp_path / "state/scenes.json").read_text()
+    (tmp_path / "job.toml").write_text(text.replace("2024-05-04", "2024-05-09"))
+    assert monitor(tmp_path / "job.toml").new == ["i4"]
+    (tmp_path / "job.toml").write_text(text.replace(url, "http://127.0.0.1:9"))
+    gone = monitor(tmp_path / "job.toml")
+    assert (gone.unreachable, gone.scenes, list(gone.failures)) == (True, 3, ["http://127.0.0.1:9"])
+    assert folder.is_dir()
