@@ -68,8 +68,8 @@ COMMANDS = {
     "stack": ["stack", "scene.tif", "classes.tif", "-o", "out/s.vrt", "-q"],
     "train": TRAIN,
 }  # fmt: skip
-EACH = {"predict": 3, "predict over old rasters": 3, "run": 5, "run over an old product": 5, "train": 3, "tile": 3,
-        "tile over old chips": 5}  # fmt: skip
+EACH = {"predict": 5, "predict over old rasters": 5, "run": 7, "run over an old product": 7, "train": 5, "tile": 5,
+        "tile over old chips": 7}  # fmt: skip
 """Of how many moments one is tried, for commands that have hundreds; odd numbers meet those before and after alike."""
 RUNS = ("summary.json",)
 JOB = """
