@@ -54,7 +54,7 @@ class Kinds:
         """The class table of a raster with these codes, coloured as what they became and a little as what they were."""
         colors = {item.value: item.rgb for item in self.classes}
         found = [LandClass(UNCHANGED, "no change", _GREY)]
-        for code in sorted(codes):
+        for code in sorted(map(int, codes)):
             before, after = (np.array(colors[value], float) for value in self.pairs[code - 1])
             mixed = np.rint(_TOWARD * after + (1 - _TOWARD) * before).astype(int)
             found.append(LandClass(code, self.name(code), "#{:02x}{:02x}{:02x}".format(*mixed.tolist())))

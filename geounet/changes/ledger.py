@@ -42,8 +42,8 @@ class Seen:
     """Row, column, height and width on the lattice that it may cover."""
     classes: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Pixels and hectares of each class, by its value."""
-    left_out: str = ""
-    """Why it is no observation, such as too few valid pixels; empty where it is one."""
+    made_by: str = ""
+    """Tells model and options that it was predicted with from others."""
 
     @property
     def day(self) -> int:
@@ -77,9 +77,22 @@ class Ledger:
         """By the time at which they were taken, then by id."""
         return sorted(self.scenes.values(), key=lambda seen: (datetime.fromisoformat(seen.taken), seen.id))
 
-    def used(self) -> list[Seen]:
-        """Those that are observations, in order."""
-        return [seen for seen in self.in_order() if not seen.left_out]
+    def left_out(self, least: float, made_by: str) -> dict[str, str]:
+        """Scenes that are no observation by their ids, and why.
+
+        Args:
+            least: share of valid pixels that is asked for.
+            made_by: model and options of the job.
+        """
+        found = {}
+        for seen in self.in_order():
+            if seen.made_by != made_by:
+                found[seen.id] = "it was predicted with another model or other options, and is no longer there"
+            elif not seen.classes:
+                found[seen.id] = "none of its pixels is valid"
+            elif seen.valid_share < least:
+                found[seen.id] = f"{seen.valid_share:.1%} of its pixels are valid, and {least:.1%} is asked for"
+        return found
 
     def put(self, seen: Seen) -> None:
         """Add a scene, or what has become of it."""

@@ -12,6 +12,7 @@ from geounet.changes.ledger import Ledger, Seen
 from geounet.errors import GeounetError, NothingFoundError
 from geounet.jobs.job import several
 from geounet.products.batch import DONE, FAILED, KEPT, UNCHANGED
+from geounet.products.record import RECORD
 from geounet.raster.remote import public_name
 from geounet.sources.listing import list_scenes
 from geounet.sources.scenes import scene_id
@@ -29,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 def predicted(
-    job: Job, ledger: Ledger, products: Path, report: Report, run: Callable[[Sequence[str]], Batch]
+    job: Job, ledger: Ledger, products: Path, made_by: str, report: Report, run: Callable[[Sequence[str]], Batch]
 ) -> dict[str, tuple[Seen, Path]]:
     """Make products of the scenes that have come.
 
@@ -37,13 +38,14 @@ def predicted(
         job: what is to be done.
         ledger: what is known.
         products: the folder that they go into.
+        made_by: tells model and options from others.
         report: gets what could not be used, and why.
         run: makes products of scenes, by the names that they are opened by.
 
     Returns:
         By their ids the scenes, without a place on the lattice as yet, and their products' folders.
     """
-    new = new_scenes(job, ledger, report)
+    new = new_scenes(job, ledger, products, made_by, report)
     times: dict[str, datetime] = {}
     for name in list(new):
         try:
@@ -56,34 +58,38 @@ def predicted(
         batch = run(list(new))
         for name, entry in zip(new, batch.scenes, strict=True):
             if entry.state in (DONE, UNCHANGED, KEPT):
-                made[entry.id] = _seen(job, name, new[name], times[name], entry), products / entry.folder
+                made[entry.id] = _seen(name, new[name], times[name], made_by, entry), products / entry.folder
             elif entry.state == FAILED:
                 report.failures[entry.scene] = entry.failure
     ledger.failures = dict(report.failures)
     return made
 
 
-def _seen(job: Job, name: str, stamp: str, taken: datetime, entry: Entry) -> Seen:
-    share = entry.valid_share or 0.0
-    least = job.source.min_valid
-    why = f"{share:.1%} of its pixels are valid, and {least:.1%} is asked for" if share < least else ""
-    why = why or ("none of its pixels is valid" if share == 0 else "")
-    when = taken.astimezone(UTC).isoformat()
-    return Seen(entry.id, name, stamp, when, entry.folder, "", round(share, 6), (0, 0, 0, 0), {}, why)
+def _seen(name: str, stamp: str, taken: datetime, made_by: str, entry: Entry) -> Seen:
+    share, when = round(entry.valid_share or 0.0, 6), taken.astimezone(UTC).isoformat()
+    return Seen(entry.id, name, stamp, when, entry.folder, "", share, (0, 0, 0, 0), {}, made_by)
 
 
-def new_scenes(job: Job, ledger: Ledger, report: Report) -> dict[str, str]:
-    """Scenes that the ledger does not know, or that are others now.
+def new_scenes(job: Job, ledger: Ledger, products: Path, made_by: str, report: Report) -> dict[str, str]:
+    """Scenes that the ledger does not know, that are others now, or whose products are not there or of other options.
 
     Args:
         job: whose sources are looked at.
         ledger: what is known; scenes that came again under another name are noted in it.
+        products: the folder of their products.
+        made_by: tells model and options from others.
         report: gets the names of sources and scenes that could not be looked at, and why.
 
     Returns:
         What each is opened by, with its stamp.
     """
-    known = {seen.name: seen.stamp for seen in ledger.scenes.values()}
+    known = {seen.name: seen.stamp for seen in ledger.scenes.values() if _is_made(seen, products, made_by)}
+    if len(known) < len(ledger.scenes):
+        others = sum(seen.made_by != made_by for seen in ledger.scenes.values())
+        _log.warning(
+            "%d scenes were predicted with another model or other options, products of %d are not there: they are made "
+            "anew where their scenes still are", others, len(ledger.scenes) - len(known) - others,
+        )  # fmt: skip
     found: dict[str, str] = {}
     ids: dict[str, str] = {seen.id: seen.name for seen in ledger.scenes.values()}
     for name in _listed(job, report):
@@ -101,6 +107,10 @@ def new_scenes(job: Job, ledger: Ledger, report: Report) -> dict[str, str]:
             continue
         found[name] = stamp
     return found
+
+
+def _is_made(seen: Seen, products: Path, made_by: str) -> bool:
+    return seen.made_by == made_by and (products / seen.folder / RECORD).exists()
 
 
 def _listed(job: Job, report: Report) -> list[str]:

@@ -37,6 +37,7 @@ from geounet.maps.frame import lattice_for
 from geounet.maps.layers import open_layer
 from geounet.outlines.attributes import Zonal
 from geounet.outputs import atomic
+from geounet.products.record import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +80,7 @@ class JobState:
 
     def watch(self, made: dict[str, tuple[Seen, Path]]) -> Watch | None:
         """The lattice (the job's, or that of the earliest scene) and the rule; None where there is no scene yet."""
-        known = {seen.id: (seen, self._products / seen.folder) for seen in self._ledger.scenes.values()} | made
+        known = self._there() | made
         if not known:
             return None
         first, folder = min(known.values(), key=lambda one: (datetime.fromisoformat(one[0].taken), one[0].id))
@@ -87,6 +88,11 @@ class JobState:
         crs, lattice = lattice_for([layer], grid.crs or "auto", grid.resolution)
         _log.debug("the lattice is that of %s", first.id)
         return Watch(crs, lattice, confirmation_of(self._job), self._watched())
+
+    def _there(self) -> dict[str, tuple[Seen, Path]]:
+        """Known scenes whose products are there, by their ids."""
+        found = {seen.id: (seen, self._products / seen.folder) for seen in self._ledger.scenes.values()}
+        return {name: one for name, one in found.items() if (one[1] / RECORD).exists()}
 
     def _watched(self) -> NDArray[np.uint8]:
         names = {item.value: item.name for item in self._card.classes}
@@ -106,7 +112,7 @@ class JobState:
         if ledger.lattice != watch.lattice_key:
             if ledger.scenes:
                 _log.warning("the lattice is another one: the state of all pixels is worked out anew")
-            made = {seen.id: (seen, self._products / seen.folder) for seen in ledger.scenes.values()} | made
+            made = self._there() | made
             ledger.lattice = watch.lattice_key
         with ProductReaders(watch) as readers:
             for seen, folder in made.values():

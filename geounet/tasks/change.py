@@ -21,7 +21,7 @@ from geounet.errors import SceneError
 from geounet.formats.vector_io import check_format, check_place
 from geounet.metrics.assessment import Asked
 from geounet.metrics.sides import Reading
-from geounet.outputs import claimed, workspace_of
+from geounet.outputs import check_output, claimed, workspace_of
 from geounet.pages.change_picture import change_picture
 from geounet.products.change_item import write_change_item
 from geounet.products.record import RECORD
@@ -143,12 +143,14 @@ def change(
     check_place(polygons, table.frame.crs.to_wkt())
     digests = [side.layer.digest for side in sides], [*map(str, confidence or ()), *map(str, probabilities or ())]
     request = request_hash("change", [], digests, asdict(rules), vector_format, str(sample))
-    with claimed([folder / RECORD], request, overwrite), ExitStack() as stack:
+    files = [folder / name for name in (RECORD, CHANGE, SHARE, TRANSITIONS, PICTURE)]
+    with claimed(files, request, overwrite) as claim, ExitStack() as stack:
+        check_output(polygons, claim.may_replace or claim.resumed)
         stack.enter_context(small_cache())
         work = Work(sides, table, rules, tile_size, workers or os.cpu_count() or 1, progress)
         aside = workspace_of(folder / RECORD)
         done = stack.enter_context(compared(work, aside))
-        shown = done.kinds.table(np.flatnonzero(done.pixels[:NODATA])[1:].tolist())
+        shown = done.kinds.table(np.flatnonzero(done.pixels[UNCHANGED + 1 : NODATA]) + 1)
         _write_rasters(folder, work, done, shown)
         made = vectorize(
             folder / CHANGE,
@@ -159,8 +161,7 @@ def change(
             workers=workers,
             overwrite=True,
         )
-        for other in FORMATS - {vector_format}:
-            (folder / f"change.{other}").unlink(missing_ok=True)
+        _drop_other_formats(folder, vector_format)
         estimate = None if sample is None else _estimate(folder / CHANGE, sample, shown, aside)
         rows = transitions_of(done.kinds, done.tally, done.pixels, done.areas, work.unit)
         write_transitions(folder / TRANSITIONS, rows, estimate)
@@ -175,6 +176,14 @@ def change(
         )  # fmt: skip
         _write_item(folder, polygons, work, found, shown)
     return found
+
+
+def _drop_other_formats(folder: Path, kept: str) -> None:
+    """Remove the polygons that an earlier comparison has left in another format."""
+    parts = ("shx", "dbf", "prj", "cpg")
+    for ending in (*FORMATS, *parts):
+        if ending != kept and not (kept == "shp" and ending in parts):
+            (folder / f"change.{ending}").unlink(missing_ok=True)
 
 
 def _tell_what_is_known(sides: tuple[Side, ...]) -> None:

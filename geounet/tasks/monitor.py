@@ -6,6 +6,7 @@ they come, repetitions, kills and double starts change nothing.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
@@ -26,7 +27,7 @@ from geounet.jobs.checking import check_job
 from geounet.jobs.job import Rule, read_job, several
 from geounet.jobs.report import RECORD, Report, read_report
 from geounet.jobs.state import JobState
-from geounet.models.model_file import read_card
+from geounet.models.model_file import fingerprint, read_card
 from geounet.outputs import atomic, claimed, sweep, workspace_of
 from geounet.pages.monitoring import monitoring_page
 from geounet.raster.opening import Opening
@@ -91,7 +92,9 @@ def monitor(
     if check or dry_run:
         report.state = "finished"
         if dry_run:
-            report.new = list(new_scenes(job, read_ledger(job.out), report))
+            model = Path(job.at(job.model.file))
+            made_by = _made_by(model, _recipe(job, read_card(model)))
+            report.new = list(new_scenes(job, read_ledger(job.out), job.out / PRODUCTS, made_by, report))
         return report
     start = time.monotonic()
     with claimed([job.out / RECORD], "monitor", overwrite=True), small_cache():
@@ -137,17 +140,17 @@ def _run(job: Job, report: Report, show: Callable[[Batch], None], progress: Prog
     model = Path(job.at(job.model.file))
     card = read_card(model)
     state = JobState(job, card, ledger, products, polygon_frame)
-    made = predicted(
-        job, ledger, products, report, lambda new: run(new, model, products, _recipe(job, card), show=show)
-    )
+    recipe = _recipe(job, card)
+    made_by = _made_by(model, recipe)
+    made = predicted(job, ledger, products, made_by, report, lambda new: run(new, model, products, recipe, show=show))
     watch = state.watch(made)
     if watch is not None:
         state.bring_in(made, watch)
         report.new = sorted(made)
     write_ledger(job.out, ledger)
-    used = ledger.used()
+    report.left_out = ledger.left_out(job.source.min_valid, made_by)
+    used = [seen for seen in ledger.in_order() if seen.id not in report.left_out]
     report.scenes = len(used)
-    report.left_out = {seen.id: seen.left_out for seen in ledger.in_order() if seen.left_out}
     if watch is None or not used:
         return
     known = state.digests() if replay else {}
@@ -159,6 +162,12 @@ def _run(job: Job, report: Report, show: Callable[[Batch], None], progress: Prog
     events = state.events()
     _tell(job, report, events)
     monitoring_page(job.out, asdict(report), events, job.out / RUNS, job.out / PAGE)
+
+
+def _made_by(model: Path, recipe: Recipe) -> str:
+    """Tells model and options from others."""
+    told = json.dumps([fingerprint(model), recipe.options()], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def _recipe(job: Job, card: ModelCard) -> Recipe:

@@ -231,7 +231,7 @@ def test_the_raster_carries_its_kinds_and_the_item_is_valid(two, tmp_path):
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert file.colormap(1)[0] == (0xF0, 0xF0, 0xF0, 255)
         present = set(np.unique(file.read()).tolist()) - {255}
-    assert {row["value"] for row in table} == present
+    assert {row["value"] for row in table} == present | {0}
     assert {row["name"] for row in table if row["value"]} == {
         f"{NAMES[a]} to {NAMES[b]}" for (a, b), code in KINDS.items() if code in present
     }
@@ -277,6 +277,24 @@ def test_values_without_names_and_many_classes_are_counted_as_they_are(tmp_path)
     class_raster(tmp_path / "d.tif", rng.integers(0, 30, (40, 50)).astype(np.uint8), classes=())
     with pytest.raises(LabelError, match="has room for 254"):
         change(tmp_path / "a.tif", tmp_path / "d.tif", tmp_path / "e")
+
+
+def test_where_all_has_changed_the_kind_is_in_the_table(tmp_path):
+    for name, value in (("a", VALUES[0]), ("b", VALUES[1])):
+        make_product(tmp_path / name, np.full((20, 30), value, np.uint8))
+    found = change(tmp_path / "a", tmp_path / "b", tmp_path / "c", ANY)
+    assert found.polygons == 1
+    with rasterio.open(tmp_path / "c/change.tif") as file:
+        assert {row["value"] for row in json.loads(file.tags()["CLASSES"])} == {0, KINDS[VALUES[0], VALUES[1]]}
+
+
+def test_files_of_other_work_are_not_replaced(two, tmp_path):
+    folder = two[0]
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/transitions.csv").write_text("mine")
+    with pytest.raises(OutputError, match=r"transitions.csv exists"):
+        change(folder / "a", folder / "b", tmp_path / "c", ANY)
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["transitions.csv"]
 
 
 def test_run_again_it_is_refused_and_replaced(two, tmp_path):

@@ -323,6 +323,49 @@ def test_what_cannot_be_used_is_said_and_tried_again(tmp_path, model, year, pict
     assert "cloudy_20240310" in page
 
 
+def test_with_another_model_all_scenes_are_predicted_anew(tmp_path, model, year, pictures):
+    """What is no longer there is left out, and said; the state is that of a job that never had the other model."""
+    job = place_job(tmp_path / "job", model)
+    arrive(job, pictures, [day for day, _ in year[:4]])
+    monitor(job)
+    before = digests(job)
+    learned_model(job.parent / "m.safetensors", steps=200)
+    gone = name_of(year[1][0])
+    (job.parent / "incoming" / gone).unlink()
+    report = monitor(job)
+    assert len(report.new) == 3
+    assert list(report.left_out) == [gone.removesuffix(".tif")]
+    other = place_job(tmp_path / "other", job.parent / "m.safetensors")
+    arrive(other, pictures, [year[index][0] for index in (0, 2, 3)])
+    monitor(other)
+    assert digests(other) == digests(job) != before
+
+
+def test_a_product_that_is_gone_is_made_again(tmp_path, model, year, pictures):
+    job = place_job(tmp_path / "job", model)
+    arrive(job, pictures, [day for day, _ in year[:3]])
+    monitor(job)
+    before = digests(job)
+    shutil.rmtree(job.parent / "state/products" / name_of(year[1][0]).removesuffix(".tif"))
+    assert len(monitor(job).new) == 1
+    assert digests(job) == before
+
+
+def test_how_cloudy_a_scene_may_be_counts_for_those_that_were_seen_too(tmp_path, model, year, pictures):
+    job = place_job(tmp_path / "job", model)
+    arrive(job, pictures, [day for day, _ in year[:5]])
+    whole = monitor(job)
+    before = digests(job)
+    shares = sorted(
+        seen["valid_share"] for seen in json.loads((job.parent / "state/scenes.json").read_text())["scenes"]
+    )
+    job.write_text(JOB.replace("[model]", f"min_valid = {shares[2]}\n[model]"))
+    assert (whole.scenes, monitor(job).scenes) == (5, 3)
+    job.write_text(JOB)
+    assert monitor(job).scenes == 5
+    assert digests(job) == before
+
+
 def test_masks_and_areas_are_named_from_the_job_file(tmp_path, model, year, monkeypatch):
     job = place_job(tmp_path / "job", model, JOB.replace("[model]", 'mask = "clouds.tif:1"\n[model]'))
     write_levels(job.parent / "incoming/s_20240101.tif", year[0][1])
