@@ -162,7 +162,7 @@ def change(
             overwrite=True,
         )
         _drop_other_formats(folder, vector_format)
-        estimate = None if sample is None else _estimate(folder / CHANGE, sample, shown, aside)
+        estimate = None if sample is None else _estimate(folder / CHANGE, sample, done.kinds, aside)
         rows = transitions_of(done.kinds, done.tally, done.pixels, done.areas, work.unit)
         write_transitions(folder / TRANSITIONS, rows, estimate)
         raster, names = load_scene(folder / CHANGE), [_shown_name(side) for side in sides]
@@ -231,8 +231,12 @@ def _columns(kinds: Kinds, sides: tuple[Side, ...], frame: pd.DataFrame) -> pd.D
     )
 
 
-def _estimate(raster: Path, sample: Path, kinds: tuple[LandClass, ...], aside: Path) -> AreaEstimate:
-    """Areas by a stratified sample; the strata are the kinds of changes."""
+def _estimate(raster: Path, sample: Path, kinds: Kinds, aside: Path) -> AreaEstimate:
+    """Areas by a stratified sample; the strata are the kinds of changes that there are.
+
+    What happened may be of a kind that the map does not have anywhere.
+    """
+    table = kinds.table(range(1, len(kinds.pairs) + 1))
     points = read_polygons(sample)
     if {"from", "to"} <= set(points.columns):
         names = [
@@ -241,9 +245,9 @@ def _estimate(raster: Path, sample: Path, kinds: tuple[LandClass, ...], aside: P
         ]
         sample = aside / "sample.gpkg"
         points[[points.geometry.name]].assign(change=names).to_file(sample)
-        reading = Reading(kinds, "change")
+        reading = Reading(table, "change")
     else:
-        reading = Reading(kinds)
+        reading = Reading(table)
     found = evaluate(raster, sample, Asked(areas=True), reading=reading)
     if found.areas is None:
         raise SceneError(f"{sample} tells nothing of areas")

@@ -261,6 +261,27 @@ def test_a_sample_gives_areas_with_intervals(two, tmp_path):
     assert float(rows[-1]["estimated_ha"]) > 0
 
 
+def test_what_the_map_has_missed_is_estimated(tmp_path):
+    """Points of a kind that is nowhere on the map count against what has not changed."""
+    codes = np.full((40, 50), VALUES[0], np.uint8)
+    make_product(tmp_path / "a", codes)
+    codes[:, :10] = VALUES[1]
+    make_product(tmp_path / "b", codes)
+    places = [(r + 0.5, c + 0.5) for r in range(0, 40, 4) for c in range(0, 50, 5)]
+    after = [NAMES[VALUES[1]] if c < 10 else NAMES[VALUES[2]] if c > 45 else NAMES[VALUES[0]] for _, c in places]
+    points = [Point(NORTH_UP @ (c, r)) for r, c in places]
+    frame = gpd.GeoDataFrame({"from": NAMES[VALUES[0]], "to": after}, geometry=points, crs="EPSG:32633")
+    frame.to_file(tmp_path / "s.gpkg")
+    change(tmp_path / "a", tmp_path / "b", tmp_path / "c", ANY, sample=tmp_path / "s.gpkg")
+    with (tmp_path / "c/transitions.csv").open() as file:
+        rows = {(row["from"], row["to"]): row for row in csv.DictReader(file)}
+    missed = rows[NAMES[VALUES[0]], NAMES[VALUES[2]]]
+    assert (missed["pixels"], missed["producers_accuracy"]) == ("0", "0.0")
+    # Of eighty points where nothing should have changed, ten.
+    assert float(missed["estimated_ha"]) == pytest.approx(16.0 * 10 / 80, rel=2e-3)
+    assert float(rows["", ""]["estimated_ha"]) == pytest.approx(16.0 * 70 / 80, rel=2e-3)
+
+
 def test_values_without_names_and_many_classes_are_counted_as_they_are(tmp_path):
     """No class table, or more kinds of changes than a byte has room for."""
     rng = np.random.default_rng(2)
