@@ -234,6 +234,27 @@ def test_ids_survive_confirmation_growth_and_a_late_scene(tmp_path, model, year,
     assert len((job.parent / "alerts.jsonl").read_text().splitlines()) == len(told)
 
 
+def test_ids_do_not_depend_on_how_far_the_scenes_reach(tmp_path, model, year):
+    """A scene that reaches further north and west makes the rasters larger, and no event another."""
+    job = place_job(tmp_path / "job", model, JOB + 'confirm = "1 of 1"\n')
+    ground = np.full((70, 90), VALUES[0], np.uint8)
+    changed = ground.copy()
+    changed[40:60, 50:70] = VALUES[2]
+    part, place = np.s_[20:, 30:], NORTH_UP @ Affine.translation(30, 20)
+    for number, codes in enumerate((ground, changed, changed), 1):
+        write_levels(job.parent / f"incoming/s_2024010{number}.tif", codes[part], seed=number, transform=place)
+    monitor(job)
+    before = gpd.read_parquet(job.parent / "state/events.parquet")
+    write_levels(job.parent / "incoming/s_20240109.tif", changed, seed=9)
+    monitor(job)
+    after = gpd.read_parquet(job.parent / "state/events.parquet")
+    with rasterio.open(job.parent / "state/status.tif") as file:
+        assert file.shape == (70, 90)
+    large = [set(frame.loc[frame["area_ha"] > 2, "id"]) for frame in (before, after)]
+    assert large[0] == large[1]
+    assert len(large[0]) == 1
+
+
 def test_a_scene_of_another_zone_and_a_grid_of_the_jobs_own(tmp_path, model, year):
     """The earliest scene gives the lattice, whenever it comes; or the job does."""
     corner = Transformer.from_crs("EPSG:32633", "EPSG:32632", always_xy=True).transform(480_000, 5_430_000)
