@@ -159,11 +159,16 @@ def stretch(values: Pixels, valid: Mask) -> Pixels:
     """
     image = np.zeros((*valid.shape, 4), np.uint8)
     if valid.any():
-        seen = values[:, valid]
-        few = seen[:, :: max(1, seen.shape[1] // _LOOK)].astype(np.float64)
-        low, high = (part[:, None].astype(np.float32) for part in np.percentile(few, (2, 98), axis=1))
-        scaled = (seen - low) * (255 / np.maximum(high - low, 1e-12))  # (bands, pixels)
-        image[valid, :_RGB] = scaled.clip(0, 255).round().T
+        few = values[:, valid][:, :: max(1, int(valid.sum()) // _LOOK)].astype(np.float64)
+        low, high = np.percentile(few, (2, 98), axis=1).astype(np.float32)
+        # What is invalid may be anything, NaN too, and is blotted out.
+        with np.errstate(invalid="ignore"):
+            for band, place in enumerate(range(_RGB)):
+                source = band if len(values) > 1 else 0
+                scaled = (values[source] - low[source]) * np.float32(255 / max(high[source] - low[source], 1e-12))
+                np.rint(np.clip(scaled, 0, 255, out=scaled), out=scaled)
+                image[..., place] = scaled.astype(np.uint8)
+        image[~valid] = 0
     image[valid, 3] = 255
     return image
 
