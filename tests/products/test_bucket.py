@@ -152,7 +152,6 @@ def interrupted(place, monkeypatch, recipe=TILED):
     Returns:
         Blocks that are in the store, by their names.
     """
-
     told = set()
 
     def show(batch):
