@@ -24,6 +24,7 @@ from geounet.engine.plan import Engine
 from geounet.errors import OutputError, UnreachableError
 from geounet.products.bucket import Bucket, workshop_of
 from geounet.raster.remote import over_network
+from geounet.tasks.change import Rules, change
 from geounet.tasks.mosaic import mosaic
 from geounet.tasks.product import Recipe
 from geounet.tasks.run import run
@@ -205,6 +206,10 @@ def test_a_map_is_made_of_products_in_the_store(place):
     mosaic([url], folder / "far.vrt", prefer="newest")
     with over_network(remote=True), rasterio.open(folder / "far.vrt") as far, rasterio.open(folder / "far.tif") as near:
         np.testing.assert_array_equal(far.read(), near.read())
+    far, near = (change(f"{where}/s0", f"{where}/s1", folder / name, Rules(0.0)) for where, name in
+                 ((url, "far"), (folder / "local", "near")))  # fmt: skip
+    assert (far.transitions, far.polygons) == (near.transitions, near.polygons)
+    assert (folder / "far/change.tif").read_bytes() == (folder / "near/change.tif").read_bytes()
     with pytest.raises(OutputError, match="holds no product"):
         mosaic([f"{url}/none"], folder / "none.tif")
 
