@@ -42,6 +42,8 @@ BLOCK = 512
 _OPEN = 16
 """Products that one thread holds open."""
 _MADE_OF = b"geounet"
+_VERSION = 1
+"""Of what is believed of a pixel: another one makes all blocks anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,14 @@ class Watch:
     @property
     def key(self) -> str:
         """A hash of all of it."""
-        parts = [self.crs.to_wkt(), asdict(self.lattice), asdict(self.rule), self.watched.tobytes().hex(), BLOCK]
+        parts = [
+            self.crs.to_wkt(),
+            asdict(self.lattice),
+            asdict(self.rule),
+            self.watched.tobytes().hex(),
+            BLOCK,
+            _VERSION,
+        ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     @property

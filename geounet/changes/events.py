@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,6 @@ COLUMNS = ("id", "from", "to", "first_seen", "confirmed_on", "last_seen", "area_
 """Of the table of events, before the geometry."""
 _EPOCH = date(1970, 1, 1)
 _DAY = pd.ArrowDtype(pa.date32())
-_log = logging.getLogger(__name__)
 
 
 def events_of(

@@ -11,6 +11,7 @@ from geounet.changes.blocks import Observation
 from geounet.errors import OutputError
 from geounet.grid import Window
 from geounet.outputs import atomic
+from geounet.products.record import RECORD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,17 +78,20 @@ class Ledger:
         """By the time at which they were taken, then by id."""
         return sorted(self.scenes.values(), key=lambda seen: (datetime.fromisoformat(seen.taken), seen.id))
 
-    def left_out(self, least: float, made_by: str) -> dict[str, str]:
+    def left_out(self, least: float, made_by: str, products: Path) -> dict[str, str]:
         """Scenes that are no observation by their ids, and why.
 
         Args:
             least: share of valid pixels that is asked for.
             made_by: model and options of the job.
+            products: the folder of the products.
         """
         found = {}
         for seen in self.in_order():
             if seen.made_by != made_by:
                 found[seen.id] = "it was predicted with another model or other options, and is no longer there"
+            elif not (products / seen.folder / RECORD).exists():
+                found[seen.id] = "its product is no longer there, nor is the scene"
             elif not seen.classes:
                 found[seen.id] = "none of its pixels is valid"
             elif seen.valid_share < least:

@@ -132,6 +132,7 @@ class Matrices:
             if found["lattice"] == self._key:
                 return [tuple(row) for row in found["rows"]]
         except (OSError, ValueError, KeyError):
+            # What is not there, or damaged, is worked out.
             pass
         rows = self._compared(earlier, later)
         with atomic(path) as draft:

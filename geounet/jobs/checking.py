@@ -10,8 +10,9 @@ from rasterio import CRS
 from rasterio.errors import CRSError
 
 from geounet.changes.confirmation import Confirmation, parse_confirmation
+from geounet.changes.kinds import has_room
 from geounet.errors import GeounetError
-from geounet.jobs.job import JobError, several
+from geounet.jobs.job import JobError, Lines, several
 from geounet.models.model_file import read_card
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ def check_job(job: Job) -> None:
     Raises:
         JobError: files that are not there, classes that the model has not, rules that are none: each with its line.
     """
-    from geounet.jobs.job import Lines
-
     lines = Lines(job.path.read_text(encoding="utf-8"))
     faults = [*_of_files(job), *_of_rules(job), *_of_model(job)]
     if faults:
@@ -98,5 +97,7 @@ def _of_model(job: Job) -> Iterator[Fault]:
         for name in several(value):
             if name not in names:
                 yield section, key, f"the model has no class {name!r}; its classes are {', '.join(names)}"
+    if not has_room(card.classes):
+        yield "model", "file", f"the model has {len(names)} classes; a job tells the changes between 16 apart, at most"
     if job.model.precision not in ("fp32", "bf16"):
         yield "model", "precision", "precision is fp32 or bf16: the same for all scenes, whenever they come"

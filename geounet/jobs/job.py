@@ -210,7 +210,7 @@ def _of_source(told: Mapping[str, Any], lines: Lines) -> Iterator[tuple[int, str
     for key in ("collection", "bbox", "datetime", "max_cloud", "limit"):
         if told.get(key) and not told.get("stac_api"):
             yield lines.of("source", key), f"{key} belongs to stac_api, which is not given"
-    if told.get("bbox") and len(told["bbox"]) != 4:  # noqa: PLR2004
+    if isinstance(told.get("bbox"), list) and len(told["bbox"]) != 4:  # noqa: PLR2004
         yield lines.of("source", "bbox"), "bbox has four numbers: west, south, east, north"
 
 

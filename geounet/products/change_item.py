@@ -10,7 +10,7 @@ from geounet.outputs import atomic
 from geounet.products.record import POLYGON_TYPES, day_of, from_here, moment_of
 from geounet.raster.footprints import footprint
 from geounet.raster.globe import bbox_of
-from geounet.raster.stac_terms import CLASSIFICATION, COG, PROJECTION, class_entry, projection_of
+from geounet.raster.stac_terms import CLASSIFICATION, COG, PROCESSING, PROJECTION, RASTER, class_entry, projection_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from geounet.classes import LandClass
     from geounet.raster.scene import Scene
-
-_RASTER = "https://stac-extensions.github.io/raster/v1.1.0/schema.json"
-_PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 
 
 def write_change_item(
@@ -65,7 +62,7 @@ def write_change_item(
         },
         start_datetime=min(first, last),
         end_datetime=max(first, last),
-        stac_extensions=[PROJECTION, _RASTER, CLASSIFICATION, _PROCESSING],
+        stac_extensions=[PROJECTION, RASTER, CLASSIFICATION, PROCESSING],
     )
     for name, _, _ in sides:
         item.add_link(pystac.Link("derived_from", from_here(name, path.parent)))

@@ -22,7 +22,16 @@ from geounet.outputs import atomic
 from geounet.raster.footprints import footprint
 from geounet.raster.globe import bbox_of
 from geounet.raster.remote import is_remote, public_name
-from geounet.raster.stac_terms import CLASSIFICATION, COG, JSON, PROJECTION, class_entry, projection_of
+from geounet.raster.stac_terms import (
+    CLASSIFICATION,
+    COG,
+    JSON,
+    PROCESSING,
+    PROJECTION,
+    RASTER,
+    class_entry,
+    projection_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +47,6 @@ CLASSES, CONFIDENCE = "classes.tif", "confidence.tif"
 """What a product's rasters are called."""
 CATALOG, COLLECTION = "catalog.json", "collection.json"
 """What lies beside the products' folders, and makes them a static STAC catalogue."""
-_RASTER = "https://stac-extensions.github.io/raster/v1.1.0/schema.json"
-_PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 _FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 POLYGON_TYPES = {
     ".gpkg": "application/geopackage+sqlite3",
@@ -222,7 +229,7 @@ def _item(
         },
         start_datetime=None if moment else span[0],
         end_datetime=None if moment else span[1],
-        stac_extensions=[PROJECTION, _RASTER, CLASSIFICATION, _PROCESSING, _FILE],
+        stac_extensions=[PROJECTION, RASTER, CLASSIFICATION, PROCESSING, _FILE],
     )
     for rel, name in (("root", CATALOG), ("parent", COLLECTION), ("collection", COLLECTION)):
         item.add_link(pystac.Link(rel, f"../{name}", JSON))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 CLASSIFICATION = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
+RASTER = "https://stac-extensions.github.io/raster/v1.1.0/schema.json"
+PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 TIFF = "image/tiff; application=geotiff"
 JSON, GEOJSON = "application/json", "application/geo+json"

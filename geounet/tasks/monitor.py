@@ -148,7 +148,7 @@ def _run(job: Job, report: Report, show: Callable[[Batch], None], progress: Prog
         state.bring_in(made, watch)
         report.new = sorted(made)
     write_ledger(job.out, ledger)
-    report.left_out = ledger.left_out(job.source.min_valid, made_by)
+    report.left_out = ledger.left_out(job.source.min_valid, made_by, products)
     used = [seen for seen in ledger.in_order() if seen.id not in report.left_out]
     report.scenes = len(used)
     if watch is None or not used:

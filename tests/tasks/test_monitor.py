@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from datetime import date
 
 import geopandas as gpd
@@ -24,9 +25,12 @@ from untrained import CLASSES
 import geounet.changes.blocks
 import geounet.changes.state_rasters
 from geounet.changes.confirmation import STATUSES, Confirmation
+from geounet.classes import LandClass
 from geounet.errors import GeounetError, OutputError
 from geounet.jobs.job import JobError
 from geounet.jobs.report import RECORD, read_report
+from geounet.models.encoders import build_network
+from geounet.models.model_file import load_model, save_model
 from geounet.outputs import claimed
 from geounet.tasks.monitor import monitor, report_of
 
@@ -370,6 +374,24 @@ def test_a_product_that_is_gone_is_made_again(tmp_path, model, year, pictures):
     shutil.rmtree(job.parent / "state/products" / name_of(year[1][0]).removesuffix(".tif"))
     assert len(monitor(job).new) == 1
     assert digests(job) == before
+    gone = name_of(year[1][0])
+    (job.parent / "incoming" / gone).unlink()
+    shutil.rmtree(job.parent / "state/products" / gone.removesuffix(".tif"))
+    report = monitor(job)
+    assert (list(report.left_out), report.scenes) == ([gone.removesuffix(".tif")], 2)
+
+
+def test_a_model_of_too_many_classes_is_refused_before_anything_runs(tmp_path, model):
+    """Not after a night of predictions."""
+    job = place_job(tmp_path / "job", model)
+    network, card = load_model(model)
+    (job.parent / "m.safetensors").unlink()
+    many = tuple(LandClass(value, f"c{value}", "#102030") for value in range(17))
+    built = replace(card.architecture, classes=17)
+    save_model(job.parent / "m.safetensors", build_network(built), replace(card, architecture=built, classes=many))
+    with pytest.raises(JobError, match=r"6: the model has 17 classes"):
+        monitor(job)
+    assert network is not None
 
 
 def test_how_cloudy_a_scene_may_be_counts_for_those_that_were_seen_too(tmp_path, model, year, pictures):
@@ -457,6 +479,12 @@ def test_one_run_at_a_time(tmp_path, model, year, pictures):
         ('path = "incoming"', 'path = "incoming"\nmax_cloud = 3', 5, "belongs to stac_api"),
         ('path = "incoming"', "path = 7", 4, "path must be text or a list, not a whole number"),
         ("min_area = 0.04", 'min_area = "much"', 8, "min_area must be a number, not text"),
+        (
+            'path = "incoming"',
+            'stac_api = "http://127.0.0.1:9"\nbbox = 3',
+            5,
+            "bbox must be a list, not a whole number",
+        ),
         ("min_area = 0.04", 'confirm = "twice"', 8, "no confirmation rule"),
         ("min_area = 0.04", 'from = "meadow"', 8, "no class 'meadow'; its classes are water"),
         ('file = "m.safetensors"', 'file = "n.safetensors"', 6, "n.safetensors"),
