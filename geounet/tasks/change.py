@@ -138,6 +138,8 @@ def change(
     if probabilities is not None:
         classes = classes_by_value(sides, ())
         sides = tuple(with_probabilities(side, path, classes) for side, path in zip(sides, probabilities, strict=True))
+    # Before any work, for it may be the wrong file.
+    points = None if sample is None else read_polygons(sample)
     _tell_what_is_known(sides)
     table = lay(*sides)
     check_place(polygons, table.frame.crs.to_wkt())
@@ -162,7 +164,7 @@ def change(
             overwrite=True,
         )
         _drop_other_formats(folder, vector_format)
-        estimate = None if sample is None else _estimate(folder / CHANGE, sample, done.kinds, aside)
+        estimate = None if sample is None else _estimate(folder / CHANGE, sample, points, done.kinds, aside)
         rows = transitions_of(done.kinds, done.tally, done.pixels, done.areas, work.unit)
         write_transitions(folder / TRANSITIONS, rows, estimate)
         raster, names = load_scene(folder / CHANGE), [_shown_name(side) for side in sides]
@@ -231,13 +233,12 @@ def _columns(kinds: Kinds, sides: tuple[Side, ...], frame: pd.DataFrame) -> pd.D
     )
 
 
-def _estimate(raster: Path, sample: Path, kinds: Kinds, aside: Path) -> AreaEstimate:
+def _estimate(raster: Path, sample: Path, points: Any, kinds: Kinds, aside: Path) -> AreaEstimate:
     """Areas by a stratified sample; the strata are the kinds of changes that there are.
 
     What happened may be of a kind that the map does not have anywhere.
     """
     table = kinds.table(range(1, len(kinds.pairs) + 1))
-    points = read_polygons(sample)
     if {"from", "to"} <= set(points.columns):
         names = [
             f"{old} to {new}" if old != new else NO_CHANGE

@@ -342,6 +342,8 @@ def test_what_cannot_be_compared_is_one_sentence(two, tmp_path):
         change(folder / "a", class_raster(tmp_path / "o.tif", blobs(90, 130), classes=other), tmp_path / "c")
     with pytest.raises(SceneError, match="does not lie on the grid"):
         change(folder / "a", folder / "b", tmp_path / "c", confidence=(far, far))
+    with pytest.raises(LabelError, match="cannot be read"):
+        change(folder / "a", folder / "b", tmp_path / "c", sample=far)
     bare = class_raster(tmp_path / "bare.tif", blobs(9, 9), crs=None)
     with pytest.raises(SceneError, match="no CRS"):
         change(bare, bare, tmp_path / "c")
