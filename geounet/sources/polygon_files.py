@@ -83,13 +83,13 @@ def _read(file: Path, layer: str | None) -> Any:
         if layer is not None:
             raise LabelError(f"{file} is GeoParquet and has no layers; leave {layer!r} out")
         return geopandas.read_parquet(file)
-    frame = pyogrio.read_dataframe(file, layer=_chosen(file, layer))
+    frame = pyogrio.read_dataframe(file, layer=chosen_layer(file, layer))
     # A table without geometry comes as a plain frame.
     is_spatial = isinstance(frame, geopandas.GeoDataFrame)
     return frame if is_spatial else geopandas.GeoDataFrame(frame, geometry=[None] * len(frame))
 
 
-def _chosen(file: Path, layer: str | None) -> str:
+def chosen_layer(file: Path, layer: str | None) -> str:
     """The layer that is named, else the one that can be meant.
 
     Raises:

@@ -70,7 +70,9 @@ COMMANDS = {
 }  # fmt: skip
 EACH = {"predict": 5, "predict over old rasters": 5, "run": 7, "run over an old product": 7, "train": 5, "tile": 5,
         "tile over old chips": 7}  # fmt: skip
-"""Of how many moments one is tried, for commands that have hundreds; odd numbers meet those before and after alike."""
+"""Of how many moments one is tried, for commands that have many; odd numbers meet those before and after alike."""
+LEAST = 4
+"""Moments that are tried of each command: how many files come and go depends on how fast the machine is."""
 RUNS = ("summary.json",)
 JOB = """
 name = "fields"
@@ -144,7 +146,7 @@ def wrong(found, name):
 def test_killed_before_and_after_each_renaming_and_removal(template, tmp_path, name):
     """A run that was killed after all was done refuses to do it again: exit 1, and the bytes are there."""
     found = outcomes(template, tmp_path, f"every:{EACH.get(name, 1)}", COMMANDS[name])
-    assert len(found) > 6
+    assert len(found) >= LEAST
     assert wrong(found, name) == []
     assert sum(one["exit"] == 0 for one in found) >= len(found) - 8
 

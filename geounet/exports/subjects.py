@@ -1,0 +1,125 @@
+"""What is handed on: the rasters, polygons and class table of a product, a map, or a file of polygons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geounet.classes import LandClass, default_class
+from geounet.errors import OutputError
+from geounet.formats.reading import columns_of, read_values
+from geounet.outputs import is_unfinished
+from geounet.products.record import CONFIDENCE, RECORD, is_whole, read_record
+from geounet.raster.class_raster import class_names, load_class_raster
+from geounet.raster.cog import classes_of
+from geounet.sources.polygon_files import is_polygons
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from geounet.products.record import Product
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One thing that is handed on."""
+
+    name: str
+    """The product's id; of a file its stem."""
+    classes: Path | None
+    """Class raster, where there is one."""
+    confidence: Path | None
+    """Probability of the class, where there is one."""
+    polygons: Path | None
+    """Polygon file, where there is one; polygons of a map without are traced when they are needed."""
+    legend: tuple[LandClass, ...]
+    """The classes, by value; empty where nothing is known of them."""
+    scene: Path | None = None
+    """The scene that was predicted, where it still lies where the record says."""
+
+
+def find_subjects(names: Sequence[str | Path]) -> tuple[Subject, ...]:
+    """What the names stand for, each once, in their order.
+
+    Args:
+        names: folders of products or of batches of them, class rasters, and polygon files.
+
+    Raises:
+        OutputError: a name stands for none of these, a product is unfinished, or two have one name.
+        SceneError: a raster cannot be read.
+        LabelError: a raster is none of classes, or a polygon file cannot be read.
+    """
+    found: dict[Path, Subject] = {}
+    for name in names:
+        for path, subject in _subjects_of(Path(name)):
+            found.setdefault(path.resolve(), subject)
+    called = [subject.name for subject in found.values()]
+    twice = sorted({name for name in called if called.count(name) > 1})
+    if twice:
+        raise OutputError(f"{len(twice)} names stand for several things, such as {twice[0]}; hand them on one by one")
+    return tuple(found.values())
+
+
+def _subjects_of(path: Path) -> Iterable[tuple[Path, Subject]]:
+    if path.name == RECORD:
+        path = path.parent
+    if path.is_dir():
+        return [(folder, _of_product(folder)) for folder in _products_in(path)]
+    if is_polygons(path):
+        return [(path, _of_polygons(path))]
+    if not path.exists():
+        raise OutputError(f"{path} does not exist: name a product's folder, a class raster or a polygon file")
+    return [(path, _of_map(path))]
+
+
+def _products_in(folder: Path) -> list[Path]:
+    if (folder / RECORD).exists():
+        return [folder]
+    found = sorted(path.parent for path in folder.glob(f"*/{RECORD}"))
+    if not found:
+        raise OutputError(
+            f"{folder} holds no product: neither {RECORD} nor folders that have one; name a product, a class raster "
+            "or a polygon file"
+        )
+    return found
+
+
+def _of_product(folder: Path) -> Subject:
+    if is_unfinished(folder / RECORD):
+        raise OutputError(f"{folder} is an unfinished product: run it again first")
+    found = read_record(folder)
+    if found is None or not is_whole(found[0]):
+        raise OutputError(f"{folder} holds no whole product: files that its record speaks of are missing; run it again")
+    product = found[0]
+    legend = classes_of(product.classes)
+    return Subject(product.id, product.classes, folder / CONFIDENCE, product.polygons, legend, _scene_of(product))
+
+
+def _scene_of(product: Product) -> Path | None:
+    place = product.folder / product.scene
+    return place.resolve() if "://" not in product.scene and place.is_file() else None
+
+
+def _of_map(path: Path) -> Subject:
+    scene = load_class_raster(path)
+    names = class_names(scene)
+    legend = classes_of(path)
+    # A palette alone tells no names; what else names them, such as GDAL's sidecar, does.
+    named = tuple(LandClass(item.value, str(names[item.value]), item.color) for item in legend)
+    return Subject(path.stem, path, None, None, named)
+
+
+def _of_polygons(path: Path) -> Subject:
+    columns = columns_of(path)
+    legend: tuple[LandClass, ...] = ()
+    if "class" in columns:
+        wanted = [name for name in ("class", "class_name") if name in columns]
+        pairs = read_values(path, wanted)
+        legend = tuple(_class_of(value, number, pairs) for number, value in enumerate(sorted(pairs)))
+    return Subject(path.stem, None, None, path, legend)
+
+
+def _class_of(value: int, position: int, names: dict[int, str]) -> LandClass:
+    usual = default_class(value, position)
+    return LandClass(value, names[value] or usual.name, usual.color)

@@ -1,0 +1,172 @@
+"""Polygon files read batch by batch, so that memory does not grow with the file."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import geopandas as gpd
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+from pyproj import CRS
+
+from geounet.errors import LabelError
+from geounet.sources.polygon_files import chosen_layer, split_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+_ROWS = 20_000
+_PARQUET = (".parquet", ".geoparquet")
+_AREAS = ("Polygon", "MultiPolygon")
+
+
+@dataclass(frozen=True, slots=True)
+class PolygonFile:
+    """What a polygon file is, but for its features."""
+
+    crs: CRS | None
+    """Coordinate reference system; None for pixel coordinates."""
+    multi: bool
+    """Whether it may hold multipolygons."""
+    columns: tuple[str, ...]
+    """Attributes, without the geometry."""
+    count: int
+    """Features."""
+
+
+def describe_polygons(path: str | Path) -> PolygonFile:
+    """What a file or a layer of one (`file.gpkg:layer`) holds.
+
+    Raises:
+        LabelError: it is missing or cannot be read, holds no polygons, or has several layers and none is named.
+    """
+    file, layer = split_layer(path)
+    with _sentences(file):
+        return _describe_parquet(file) if file.suffix.lower() in _PARQUET else _describe_layer(file, layer)
+
+
+def columns_of(path: str | Path) -> tuple[str, ...]:
+    """The attributes of a polygon file, see :func:`describe_polygons`."""
+    return describe_polygons(path).columns
+
+
+def read_batches(
+    path: str | Path, columns: Sequence[str] | None = None, rows: int = _ROWS
+) -> Iterator[gpd.GeoDataFrame]:
+    """The features of a polygon file, in frames of at most `rows`; features without a shape are left out.
+
+    Args:
+        path: see :func:`describe_polygons`.
+        columns: attributes to read; all by default.
+        rows: features of a frame.
+
+    Raises:
+        LabelError: see :func:`describe_polygons`; or a shape is neither polygon nor multipolygon.
+    """
+    about = describe_polygons(path)
+    wanted = about.columns if columns is None else tuple(columns)
+    file, layer = split_layer(path)
+    read = _read_parquet if file.suffix.lower() in _PARQUET else _read_layer
+    with _sentences(file):
+        for batch, geometry in read(file, layer, wanted, rows):
+            yield _frame(batch, geometry, wanted, about.crs, file)
+
+
+def read_values(path: str | Path, columns: Sequence[str]) -> dict[int, str]:
+    """The values of the first column, each with what the second says where they first stand, or nothing."""
+    file, layer = split_layer(path)
+    read = _read_parquet if file.suffix.lower() in _PARQUET else _read_layer
+    found: dict[int, str] = {}
+    with _sentences(file):
+        for batch, _ in read(file, layer, tuple(columns), _ROWS, shapes=False):
+            pairs = pa.Table.from_batches([batch.select(list(columns))]).group_by(list(columns)).aggregate([])
+            for row in pairs.to_pylist():
+                if row[columns[0]] is not None:
+                    found.setdefault(int(row[columns[0]]), str(row.get(columns[-1]) or "") if columns[1:] else "")
+    return found
+
+
+@contextmanager
+def _sentences(file: Path) -> Iterator[None]:
+    import pyogrio.errors
+
+    if not file.exists():
+        raise LabelError(f"polygon file {file} does not exist")
+    try:
+        yield
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pa.ArrowException, KeyError) as error:
+        raise LabelError(f"polygon file {file} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _describe_layer(file: Path, layer: str | None) -> PolygonFile:
+    import pyogrio
+
+    about = pyogrio.read_info(file, layer=chosen_layer(file, layer), force_feature_count=True)
+    kind = str(about["geometry_type"])
+    if not any(word in kind for word in (*_AREAS, "Unknown", "None")):
+        raise LabelError(f"{file} holds {kind}s, and polygons are needed")
+    crs = None if about["crs"] is None else CRS.from_user_input(about["crs"])
+    return PolygonFile(crs, kind != "Polygon", tuple(map(str, about["fields"])), int(about["features"]))
+
+
+def _describe_parquet(file: Path) -> PolygonFile:
+    about = pq.ParquetFile(file)
+    column, geo = _geometry_of(file, about)
+    boxes = {paths[0] for paths in geo.get("covering", {}).get("bbox", {}).values()}
+    names = tuple(name for name in about.schema_arrow.names if name not in {column, *boxes})
+    # GeoParquet, "crs": where it is missing, OGC:CRS84; null where it is not known.
+    told = geo.get("crs", "OGC:CRS84")
+    crs = None if told is None else CRS.from_user_input(told)
+    return PolygonFile(crs, set(geo.get("geometry_types", ())) != {"Polygon"}, names, about.metadata.num_rows)
+
+
+def _geometry_of(file: Path, about: pq.ParquetFile) -> tuple[str, dict[str, Any]]:
+    told = (about.schema_arrow.metadata or {}).get(b"geo") or (about.metadata.metadata or {}).get(b"geo")
+    if told is None:
+        raise LabelError(f"{file} is Parquet without geometry, and polygons are needed")
+    geo = json.loads(told)
+    column = geo["primary_column"]
+    about_column = geo["columns"][column]
+    if about_column["encoding"] != "WKB":
+        raise LabelError(f"{file} holds shapes as {about_column['encoding']}; write them as WKB (GeoParquet 1.0)")
+    return column, about_column
+
+
+def _read_parquet(
+    file: Path, _layer: str | None, columns: Sequence[str], rows: int, *, shapes: bool = True
+) -> Iterator[tuple[pa.RecordBatch, str]]:
+    about = pq.ParquetFile(file)
+    geometry, _ = _geometry_of(file, about)
+    for batch in about.iter_batches(rows, columns=[*columns, *([geometry] if shapes else [])]):
+        yield batch, geometry
+
+
+def _read_layer(
+    file: Path, layer: str | None, columns: Sequence[str], rows: int, *, shapes: bool = True
+) -> Iterator[tuple[pa.RecordBatch, str]]:
+    import pyogrio.raw
+
+    with pyogrio.raw.open_arrow(
+        file, layer=chosen_layer(file, layer), columns=list(columns), batch_size=rows, read_geometry=shapes,
+        use_pyarrow=True,
+    ) as (about, reader):  # fmt: skip
+        for batch in reader:
+            yield batch, about["geometry_name"] or "wkb_geometry"
+
+
+def _frame(
+    batch: pa.RecordBatch, geometry: str, columns: Sequence[str], crs: CRS | None, file: Path
+) -> gpd.GeoDataFrame:
+    shapes = shapely.from_wkb(batch.column(geometry).to_numpy(zero_copy_only=False))
+    kept = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
+    kinds = shapely.get_type_id(shapes[kept])
+    if not np.isin(kinds, [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON]).all():
+        raise LabelError(f"{file} holds other shapes than polygons, and polygons are needed")
+    attributes = batch.select(list(columns)).to_pandas()
+    return gpd.GeoDataFrame(attributes[kept].reset_index(drop=True), geometry=shapes[kept], crs=crs)
