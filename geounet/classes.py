@@ -60,3 +60,24 @@ def classes_from_values(values: Iterable[int]) -> tuple[LandClass, ...]:
         LabelError: a value is outside 0 to 254.
     """
     return tuple(default_class(value, position) for position, value in enumerate(sorted(set(values))))
+
+
+def joined(tables: Iterable[tuple[str, Iterable[LandClass]]]) -> tuple[LandClass, ...]:
+    """One class table of several, by value.
+
+    Args:
+        tables: whose each is, and its classes.
+
+    Raises:
+        LabelError: a value stands for several classes.
+    """
+    whole: dict[int, tuple[LandClass, str]] = {}
+    for owner, table in tables:
+        for item in table:
+            known, whose = whole.setdefault(item.value, (item, owner))
+            if known.name != item.name:
+                raise LabelError(
+                    f"class {item.value} is {known.name!r} in {whose} and {item.name!r} in {owner}; one map has one "
+                    "class table"
+                )
+    return tuple(item for _, (item, _) in sorted(whole.items()))

@@ -32,6 +32,7 @@ COMMANDS = {
     "mosaic": "Join products to one map.",
     "change": "Say what changed between two maps.",
     "monitor": "Do what a monitoring job says, once.",
+    "export": "Hand maps and polygons on.",
     "models": "Show, check, import and export models.",
     "demo": "Run the whole chain on the sample tiles.",
 }

@@ -21,7 +21,7 @@ MODULES = {
 ORDER = [
     "errors", "grid", "allocation", "compiling", "light_torchvision", "classes", "class_tables", "outputs",
     "raster", "object_stores", "sources", "models", "data", "components", "outlines", "formats", "engine", "training",
-    "metrics", "arrays", "pages", "products", "maps", "changes", "jobs", "alerts",
+    "metrics", "arrays", "pages", "products", "maps", "changes", "jobs", "alerts", "exports",
     "tasks",
 ]  # fmt: skip
 

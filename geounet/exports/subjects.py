@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geounet.classes import LandClass, default_class
+from geounet.classes import LandClass, default_class, joined
 from geounet.errors import OutputError
 from geounet.formats.reading import columns_of, read_values
 from geounet.outputs import is_unfinished
 from geounet.products.record import CONFIDENCE, RECORD, is_whole, read_record
 from geounet.raster.class_raster import class_names, load_class_raster
 from geounet.raster.cog import classes_of
-from geounet.sources.polygon_files import is_polygons
+from geounet.raster.styles import legend_of
+from geounet.sources.polygon_files import is_polygons, split_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -116,10 +117,20 @@ def _of_polygons(path: Path) -> Subject:
     if "class" in columns:
         wanted = [name for name in ("class", "class_name") if name in columns]
         pairs = read_values(path, wanted)
-        legend = tuple(_class_of(value, number, pairs) for number, value in enumerate(sorted(pairs)))
+        colors = {item.value: item.color for item in legend_of(split_layer(path)[0].with_suffix(".qml"))}
+        legend = tuple(_class_of(value, number, pairs, colors) for number, value in enumerate(sorted(pairs)))
     return Subject(path.stem, None, None, path, legend)
 
 
-def _class_of(value: int, position: int, names: dict[int, str]) -> LandClass:
+def _class_of(value: int, position: int, names: dict[int, str], colors: dict[int, str]) -> LandClass:
     usual = default_class(value, position)
-    return LandClass(value, names[value] or usual.name, usual.color)
+    return LandClass(value, names[value] or usual.name, colors.get(value, usual.color))
+
+
+def common_legend(subjects: Sequence[Subject]) -> tuple[LandClass, ...]:
+    """The class table of all subjects together.
+
+    Raises:
+        LabelError: a value stands for several classes.
+    """
+    return joined((subject.name, subject.legend) for subject in subjects)

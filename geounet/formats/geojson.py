@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from geounet.formats.batches import Layer, Put
 
-_DECIMALS = 9
-"""Of coordinates: a tenth of a millimetre in degrees."""
+_DECIMALS = 7
+"""Of coordinates: a centimetre in degrees."""
 _ROWS = 10_000
 # Made once: `json.dumps` would make one for each feature.
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode

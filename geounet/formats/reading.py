@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 _ROWS = 20_000
 _PARQUET = (".parquet", ".geoparquet")
 _AREAS = ("Polygon", "MultiPolygon")
+# Whole numbers and truths of which some are missing stay what they are.
+_WHOLE = {
+    pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.int16(): pd.Int16Dtype(), pa.int8(): pd.Int8Dtype(),
+    pa.uint8(): pd.UInt8Dtype(), pa.bool_(): pd.BooleanDtype(),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ def columns_of(path: str | Path) -> tuple[str, ...]:
 def read_batches(
     path: str | Path, columns: Sequence[str] | None = None, rows: int = _ROWS
 ) -> Iterator[gpd.GeoDataFrame]:
-    """The features of a polygon file, in frames of at most `rows`; features without a shape are left out.
+    """The features of a polygon file, in frames of at most `rows`, at least one; those without a shape are left out.
 
     Args:
         path: see :func:`describe_polygons`.
@@ -143,8 +149,11 @@ def _read_parquet(
 ) -> Iterator[tuple[pa.RecordBatch, str]]:
     about = pq.ParquetFile(file)
     geometry, _ = _geometry_of(file, about)
-    for batch in about.iter_batches(rows, columns=[*columns, *([geometry] if shapes else [])]):
+    wanted = [*columns, *([geometry] if shapes else [])]
+    for batch in about.iter_batches(rows, columns=wanted):
         yield batch, geometry
+    if not about.metadata.num_rows:
+        yield _empty(pa.schema([about.schema_arrow.field(name) for name in wanted])), geometry
 
 
 def _read_layer(
@@ -156,8 +165,16 @@ def _read_layer(
         file, layer=chosen_layer(file, layer), columns=list(columns), batch_size=rows, read_geometry=shapes,
         use_pyarrow=True,
     ) as (about, reader):  # fmt: skip
+        geometry, count = about["geometry_name"] or "wkb_geometry", 0
         for batch in reader:
-            yield batch, about["geometry_name"] or "wkb_geometry"
+            yield batch, geometry
+            count += batch.num_rows
+        if not count:
+            yield _empty(reader.schema), geometry
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
 
 
 def _frame(
@@ -168,5 +185,5 @@ def _frame(
     kinds = shapely.get_type_id(shapes[kept])
     if not np.isin(kinds, [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON]).all():
         raise LabelError(f"{file} holds other shapes than polygons, and polygons are needed")
-    attributes = batch.select(list(columns)).to_pandas()
+    attributes = batch.select(list(columns)).to_pandas(types_mapper=_WHOLE.get)
     return gpd.GeoDataFrame(attributes[kept].reset_index(drop=True), geometry=shapes[kept], crs=crs)

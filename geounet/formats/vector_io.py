@@ -117,7 +117,7 @@ def open_writer(
 
     `.gpkg` GeoPackage, its layer named as the file; `.parquet` or `.geoparquet` GeoParquet 1.1 with a box for each
     polygon; `.fgb` FlatGeobuf, whose spatial index orders the features anew; `.geojson` or `.json` GeoJSON (RFC
-    7946: longitude and latitude, nine decimals, cut at the antimeridian; a CRS is needed); `.shp` Shapefile, field
+    7946: longitude and latitude, seven decimals, cut at the antimeridian; a CRS is needed); `.shp` Shapefile, field
     names cut to ten characters with a warning.
 
     Args:

@@ -10,7 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geounet.errors import LabelError, OutputError, SceneError
+from geounet.classes import joined
+from geounet.errors import OutputError, SceneError
 from geounet.object_stores import is_bucket, raster_name, read_object
 from geounet.outputs import is_unfinished
 from geounet.products.bucket import Bucket
@@ -145,13 +146,4 @@ def common_classes(layers: Sequence[LayerOf]) -> tuple[LandClass, ...]:
     Raises:
         LabelError: a value stands for several classes.
     """
-    table: dict[int, tuple[LandClass, str]] = {}
-    for layer in layers:
-        for item in classes_of(layer.classes.path):
-            known, whose = table.setdefault(item.value, (item, layer.id))
-            if known.name != item.name:
-                raise LabelError(
-                    f"class {item.value} is {known.name!r} in {whose} and {item.name!r} in {layer.id}; one map has one "
-                    "class table"
-                )
-    return tuple(item for _, (item, _) in sorted(table.items()))
+    return joined((layer.id, classes_of(layer.classes.path)) for layer in layers)

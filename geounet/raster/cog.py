@@ -186,10 +186,30 @@ def _copy_to_cog(plain: Path, cog: Path, more: Mapping[str, Any]) -> None:
 
 
 def _categories_xml(classes: tuple[LandClass, ...]) -> str:
-    """GDAL's sidecar with category names, which no TIFF tag holds: one name a value from 0."""
+    """GDAL's sidecar with what no TIFF tag holds: category names, one a value from 0, and an attribute table.
+
+    QGIS reads the palette, GDAL's own tools the names, ArcGIS the table; field types and usages are those of
+    GDALRATFieldType and GDALRATFieldUsage (https://gdal.org/en/stable/doxygen/gdal_8h.html).
+    """
     names = {item.value: item.name for item in classes}
     rows = "".join(f"<Category>{escape(names.get(value, ''))}</Category>" for value in range(max(names) + 1))
-    return f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{rows}</CategoryNames></PAMRasterBand></PAMDataset>\n'
+    whole, text = 0, 2
+    columns = (("VALUE", whole, 5), ("CLASS", text, 2), ("RED", whole, 6), ("GREEN", whole, 7), ("BLUE", whole, 8))
+    fields = "".join(
+        f'<FieldDefn index="{index}"><Name>{name}</Name><Type>{kind}</Type><Usage>{usage}</Usage></FieldDefn>'
+        for index, (name, kind, usage) in enumerate(columns)
+    )
+    entries = "".join(
+        f'<Row index="{index}">'
+        + "".join(f"<F>{escape(str(cell))}</F>" for cell in (item.value, item.name, *item.rgb))
+        + "</Row>"
+        for index, item in enumerate(classes)
+    )
+    table = f'<GDALRasterAttributeTable tableType="thematic">{fields}{entries}</GDALRasterAttributeTable>'
+    return (
+        f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{rows}</CategoryNames>{table}</PAMRasterBand>'
+        "</PAMDataset>\n"
+    )
 
 
 def tags_of(path: str | Path) -> dict[str, str]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from geounet.classes import LandClass
+from geounet.errors import LabelError
 from geounet.outputs import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from geounet.classes import LandClass
 
 _VERSION = "3.28.0"
 _DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
@@ -28,22 +28,22 @@ _OUTLINE_WIDTH = 0.1
 def raster_qml(classes: Sequence[LandClass]) -> str:
     """A QGIS style for a class raster: each value in its class's colour, named."""
     root = _root()
-    _add_raster(root, classes)
+    add_raster_style(root, classes)
     return _text(root)
 
 
 def vector_qml(classes: Sequence[LandClass], attribute: str = "class") -> str:
     """A QGIS style for polygons: filled in the colour of the class whose value the attribute holds."""
     root = _root()
-    _add_vector(root, classes, attribute)
+    add_vector_style(root, classes, attribute)
     return _text(root)
 
 
 def sidecar_qml(classes: Sequence[LandClass], attribute: str = "class") -> str:
     """Both in one, as a raster and polygons of the same stem share one `.qml`."""
     root = _root()
-    _add_raster(root, classes)
-    _add_vector(root, classes, attribute)
+    add_raster_style(root, classes)
+    add_vector_style(root, classes, attribute)
     return _text(root)
 
 
@@ -59,6 +59,18 @@ def write_qml(path: Path, classes: Sequence[LandClass], attribute: str = "class"
     return sidecar
 
 
+def legend_of(path: Path) -> tuple[LandClass, ...]:
+    """The classes of a style that :func:`write_qml` wrote; nothing where there is none, or another's."""
+    try:
+        root = ET.parse(path).getroot()  # noqa: S314 - a file of the user's own, and expat limits entities
+        return tuple(
+            LandClass(int(entry.attrib["value"]), entry.attrib["label"], entry.attrib["color"])
+            for entry in root.iterfind("pipe/rasterrenderer/colorPalette/paletteEntry")
+        )
+    except (OSError, ET.ParseError, KeyError, ValueError, LabelError):
+        return ()
+
+
 def _root() -> ET.Element:
     return ET.Element("qgis", version=_VERSION, styleCategories="Symbology")
 
@@ -68,7 +80,8 @@ def _text(root: ET.Element) -> str:
     return _DOCTYPE + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _add_raster(root: ET.Element, classes: Sequence[LandClass]) -> None:
+def add_raster_style(root: ET.Element, classes: Sequence[LandClass]) -> None:
+    """Add the style of a class raster to an element: of a `.qml`, or of a layer in a project."""
     pipe = ET.SubElement(root, "pipe")
     renderer = ET.SubElement(
         pipe, "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1", nodataColor=""
@@ -79,7 +92,8 @@ def _add_raster(root: ET.Element, classes: Sequence[LandClass]) -> None:
         ET.SubElement(palette, "paletteEntry", value=str(item.value), color=item.color, alpha="255", label=item.name)
 
 
-def _add_vector(root: ET.Element, classes: Sequence[LandClass], attribute: str) -> None:
+def add_vector_style(root: ET.Element, classes: Sequence[LandClass], attribute: str = "class") -> None:
+    """The same of polygons."""
     renderer = ET.SubElement(
         root, "renderer-v2", type="categorizedSymbol", attr=attribute, symbollevels="0", forceraster="0"
     )
