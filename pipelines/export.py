@@ -23,8 +23,8 @@ def _mode(given):
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PRODUCT|MAP|POLYGONS...")
 @options.option(
     "--out", "-o", "target", required=True, metavar="TARGET",
-    help="Polygon file (.parquet, .gpkg, .fgb, .geojson, .shp), map tiles (.pmtiles, .mbtiles), QGIS project (.qgz), or "
-    "table: 'postgresql://user@host/db?schema=s&table=t'.",
+    help="Polygon file (.parquet, .gpkg, .fgb, .geojson, .shp), map tiles (.pmtiles, .mbtiles), QGIS project (.qgz) or "
+    "table ('postgresql://user@host/db?schema=s&table=t').",
 )  # fmt: skip
 @options.option(
     "--layer", "layers", multiple=True, type=click.Choice(["polygons", "classes", "confidence"]),

@@ -31,7 +31,7 @@ def _as_postgres(command, folder):
 @contextmanager
 def postgis():
     """The URL of a database, without the password that it asks for."""
-    folder = Path(tempfile.mkdtemp(prefix="geounet-postgis-", dir="/tmp"))  # noqa: S108 - of another user
+    folder = Path(tempfile.mkdtemp(prefix="geounet-postgis-", dir="/tmp"))
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres")
     data, words = folder / "data", folder / "password"

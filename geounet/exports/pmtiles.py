@@ -1,4 +1,7 @@
-"""PMTiles 3 of MBTiles (https://github.com/protomaps/PMTiles/blob/main/spec/v3/spec.md), by the format's own library."""
+"""PMTiles of MBTiles, by the format's own library.
+
+Source: https://github.com/protomaps/PMTiles/blob/main/spec/v3/spec.md.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +53,6 @@ def _copy(tiles: sqlite3.Connection, writer: Any) -> None:
         ).fetchone()
         writer.write_tile(number, data)
     told = dict(tiles.execute("SELECT name, value FROM metadata").fetchall())
-    header, _ = mbtiles_to_header_json(told)
+    header, _ = mbtiles_to_header_json(told)  # type: ignore[no-untyped-call]
     nested = {name: json.loads(told.pop(name)) for name in _NESTED if name in told}
     writer.finalize(header, {**told, **nested.pop("json", {}), **nested})

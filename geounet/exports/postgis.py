@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import shapely
-from pyproj import CRS
 
 from geounet.errors import OutputError
 from geounet.formats.batches import Layer, attributes_of, geometries_of, schema_of_attributes, to_columns, to_multi
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import geopandas as gpd
+    from pyproj import CRS
 
     from geounet.classes import LandClass
 
@@ -152,15 +152,14 @@ class TableWriter:
             for name in (table, classes):
                 run(sql.SQL("DROP TABLE IF EXISTS {}.{}").format(schema, name))
         elif _exists(self._cursor, self._table.schema, self._table.name):
-            raise OutputError(f"{self._table.label} exists; --append adds to it, --upsert replaces the rows of the same "
-                              "products, --replace all of it")  # fmt: skip
-        run(
-            sql.SQL("CREATE TABLE IF NOT EXISTS {}.{} (value integer PRIMARY KEY, name text NOT NULL, color text)").format(
-                schema, classes
+            raise OutputError(
+                f"{self._table.label} exists; --append adds to it, --upsert replaces the rows of the same products, "
+                "--replace all of it"
             )
-        )
+        legend = "CREATE TABLE IF NOT EXISTS {}.{} (value integer PRIMARY KEY, name text NOT NULL, color text)"
+        run(sql.SQL(legend).format(schema, classes))
         columns = [
-            sql.SQL("{} {}").format(sql.Identifier(field.name), sql.SQL(_sql_type(field.type)))  # type: ignore[arg-type]
+            sql.SQL("{} {}").format(sql.Identifier(field.name), sql.SQL(_sql_type(field.type)))
             for field in list(self._schema)[:-1]  # type: ignore[arg-type]
         ]
         key = [sql.SQL("FOREIGN KEY (class) REFERENCES {}.{} (value)").format(schema, classes)] if has_class else []
@@ -313,4 +312,3 @@ def srid_of(crs: CRS | None) -> int:
         what = "there is no CRS" if crs is None else f"{crs.name} has no EPSG code"
         raise OutputError(f"{what}, by which PostGIS knows places; give one to convert to, such as --crs EPSG:4326")
     return int(code)
-

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from pyproj import CRS
 
 from geounet.errors import SceneError
-from geounet.raster.placement import outline_of, pixel_size
 from geounet.raster.globe import WGS84, bbox_of, cut
+from geounet.raster.placement import outline_of, pixel_size
 
 if TYPE_CHECKING:
     from geounet.raster.scene import Scene
@@ -47,7 +47,7 @@ def zoom_of(metres: float, latitude: float) -> int:
 
 def resolution_at(zoom: int) -> float:
     """Metres in Web Mercator along a side of a pixel."""
-    return 2 * HALF / TILE / 2**zoom
+    return 2 * HALF / TILE / (1 << zoom)
 
 
 def zooms_over(box: tuple[float, float, float, float], most: int) -> Zooms:
@@ -65,13 +65,11 @@ def box_of(scene: Scene) -> tuple[float, float, float, float]:
     """
     outline = outline_of(scene, WGS84)
     if scene.crs is None or outline.is_empty:
-        raise SceneError(f"{scene.label} has no CRS that leads to longitude and latitude, and tiles are placed by these")
+        raise SceneError(f"{scene.label} has no CRS that leads to longitude and latitude, by which tiles are placed")
     planar = CRS.from_wkt(scene.crs.to_wkt()).is_geographic
     west, south, east, north = bbox_of(cut(outline, planar=planar))
     if west > east:
-        raise SceneError(
-            f"{scene.label} lies across the antimeridian, where the map of tiles ends; cut it there, and export its parts"
-        )
+        raise SceneError(f"{scene.label} lies across the antimeridian, where the map of tiles ends; export its parts")
     return west, max(south, -NORTHERNMOST), east, min(north, NORTHERNMOST)
 
 

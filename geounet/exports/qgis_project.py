@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import numpy as np
-from pyproj import CRS
 
 from geounet.pages.pictures import color_bands
 from geounet.raster.placement import bounds_of
@@ -23,6 +22,8 @@ from geounet.raster.styles import add_raster_style, add_vector_style
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pyproj import CRS
 
     from geounet.classes import LandClass
     from geounet.raster.scene import Scene
@@ -170,9 +171,10 @@ def _layer(identifier: str, layer: ProjectLayer, place: Path) -> ET.Element:
     return element
 
 
-def _renderer(element: ET.Element, kind: str, **given: str) -> ET.Element:
+def _renderer(element: ET.Element, kind: str, given: dict[str, str]) -> ET.Element:
     pipe = ET.SubElement(element, "pipe")
-    return ET.SubElement(pipe, "rasterrenderer", type=kind, opacity="1", alphaBand="-1", nodataColor="", **given)
+    plain = {"type": kind, "opacity": "1", "alphaBand": "-1", "nodataColor": ""}
+    return ET.SubElement(pipe, "rasterrenderer", {**plain, **given})
 
 
 def _add_stretch(parent: ET.Element, name: str, low: float, high: float) -> None:
@@ -184,7 +186,7 @@ def _add_stretch(parent: ET.Element, name: str, low: float, high: float) -> None
 
 def _add_grey(element: ET.Element) -> None:
     """Confidences from 0 to 1: QGIS applies the band's scale."""
-    grey = _renderer(element, "singlebandgray", grayBand="1", gradient="BlackToWhite")
+    grey = _renderer(element, "singlebandgray", {"grayBand": "1", "gradient": "BlackToWhite"})
     _add_stretch(grey, "contrastEnhancement", 0.0, 1.0)
 
 
@@ -196,7 +198,7 @@ def _add_colors(element: ET.Element, scene: Scene | None) -> None:
     names = ("red", "green", "blue")
     bands = shown.bands if len(shown.bands) == len(names) else shown.bands[:1] * 3
     given = {f"{name}Band": str(band) for name, band in zip(names, bands, strict=True)}
-    colors = _renderer(element, "multibandcolor", **given)
+    colors = _renderer(element, "multibandcolor", given)
     for name, band in zip(names, bands, strict=True):
         seen = values[shown.bands.index(band)][valid]
         low, high = np.percentile(seen, (2, 98)) if seen.size else (0.0, 1.0)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
 import rasterio.errors
+import rasterio.shutil
 import rasterio.windows
 from pyproj import Transformer
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 from geounet.errors import OutputError
@@ -104,20 +106,26 @@ def write_geopackage_raster(path: Path, raster: Path, table: str) -> None:
     """
     scene = load_scene(raster)
     try:
-        with small_cache(), opened(scene) as source:
-            has_palette = source.colorinterp[0] is ColorInterp.palette
-            about: dict[str, Any] = {"RASTER_TABLE": table, "TILE_FORMAT": "PNG8" if has_palette else "PNG"}
-            if path.exists():
-                about["APPEND_SUBDATASET"] = "YES"
-            grid = {"crs": scene.crs, "transform": scene.transform, "height": scene.height, "width": scene.width}
-            with rasterio.open(path, "w", driver="GPKG", count=1, dtype="uint8", nodata=_HIDDEN, **grid, **about) as copy:
-                if has_palette:
-                    copy.write_colormap(1, source.colormap(1))
-                for row in range(0, scene.height, TILE):
-                    window = rasterio.windows.Window(0, row, scene.width, min(TILE, scene.height - row))
-                    copy.write(source.read(1, window=window), 1, window=window)
+        with small_cache():
+            _copy_as_table(raster, path, table)
         steps = [2**step for step in range(1, 12) if max(scene.height, scene.width) > TILE << (step - 1)]
-        with rasterio.open(f"GPKG:{path}:{table}", "r+", BAND_COUNT=1) as copy:
+        with rasterio.open(f"GPKG:{path}:{table}", "r+") as copy:
             copy.build_overviews(steps, Resampling.nearest)
     except rasterio.errors.RasterioError as error:
         raise OutputError(f"{path} cannot be written: {' '.join(str(error).split())}") from error
+
+
+def _copy_as_table(raster: Path, path: Path, table: str) -> None:
+    """GDAL names a table as the file, or, of one that is added, as its source; rasterio would ask in capitals."""
+    named = path.with_name(f"{table}{raster.suffix}")
+    try:
+        named.symlink_to(raster.resolve())
+    except OSError:  # a system without links
+        shutil.copyfile(raster, named)
+    if path.exists():
+        rasterio.shutil.copy(named, path, driver="GPKG", TILE_FORMAT="PNG", APPEND_SUBDATASET="YES")
+    else:
+        alone = path.with_name(f"{table}.gpkg")
+        rasterio.shutil.copy(named, alone, driver="GPKG", TILE_FORMAT="PNG")
+        alone.replace(path)
+    named.unlink()

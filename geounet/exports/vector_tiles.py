@@ -36,7 +36,7 @@ LAYER = "polygons"
 """What the layer is called in each tile."""
 _DECIMALS = 7
 _DIGITS = 4
-"""Decimals of attributes: hectares to the square metre. Tiles hold each number once, and few numbers make small tiles."""
+"""Decimals of attributes: hectares to the square metre. The fewer numbers, the smaller tiles are."""
 _HEAVIEST = 1_000_000
 """Bytes of a tile beyond which its smallest fields are left out."""
 
@@ -57,7 +57,8 @@ def open_tiles(path: Path, name: str, zooms: Zooms | None) -> Iterator[IO[bytes]
     command = [
         _program(), f"--output={path}", "--force", "--quiet", f"--name={name}", f"--layer={LAYER}", *levels,
         "--no-simplification-of-shared-nodes", "--no-feature-limit", "--no-tile-stats",
-        f"--maximum-tile-bytes={_HEAVIEST}", "--drop-smallest-as-needed", f"--temporary-directory={path.parent}", "--read-parallel",
+        f"--maximum-tile-bytes={_HEAVIEST}", "--drop-smallest-as-needed", "--read-parallel",
+        f"--temporary-directory={path.parent}",
     ]  # fmt: skip
     errors = path.with_name("tippecanoe.log")
     with errors.open("wb") as log, subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log, stdout=log) as process:  # noqa: S603

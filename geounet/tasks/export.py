@@ -198,7 +198,9 @@ class _Stream:
             return frame.set_geometry(to_globe(np.asarray(frame.geometry.array, object), frame.crs), crs=self.crs)
         moved = frame.to_crs(self.crs)
         if not np.isfinite(shapely.bounds(np.asarray(moved.geometry.array, object))).all():
-            raise OutputError(f"polygons of {subject.name} lie where {self.crs.name} has no coordinates; give another CRS")
+            raise OutputError(
+                f"polygons of {subject.name} lie where {self.crs.name} has no coordinates; give another CRS"
+            )
         return moved
 
 
@@ -261,7 +263,9 @@ def _to_file(subjects: Sequence[Subject], path: Path, how: _How) -> Exported:
         check_place(path, crs)
         legend = common_legend(subjects)
         with atomic(path) as draft:
-            with open_writer(draft, crs=crs, overwrite=True, multi=stream.multi or stream.crs is not None, classes=legend) as writer:
+            with open_writer(
+                draft, crs=crs, overwrite=True, multi=stream.multi or stream.crs is not None, classes=legend
+            ) as writer:
                 for _, frame in stream.batches():
                     writer.write(frame)
             _add_rasters(draft, rasters)
@@ -353,7 +357,9 @@ def _to_tiles(subjects: Sequence[Subject], path: Path, how: _How) -> Exported:
 
 def _raster_tiles(subjects: Sequence[Subject], layer: str, file: Path, path: Path, how: _How) -> None:
     if len(subjects) > 1:
-        raise OutputError(f"{path.name} holds tiles of one raster, and there are {len(subjects)}; mosaic makes one of many")
+        raise OutputError(
+            f"{path.name} holds tiles of one raster, and there are {len(subjects)}; mosaic makes one of many"
+        )
     ((_, raster),) = _rasters_of(subjects, [layer])
     zooms = _zooms(zooms_of(load_scene(raster)), how)
     paint = raster_tiles.paint_of(subjects[0].legend) if layer == "classes" else raster_tiles.grey_ramp()
@@ -387,7 +393,9 @@ def _stream_as_they_are(subjects: Sequence[Subject], how: _How) -> Iterator[_Str
         files = tuple((subject, _polygons_of(subject, stack)) for subject in subjects)
         for subject, file in files:
             if not has_place(describe_polygons(file).crs):
-                raise OutputError(f"{subject.name} has no CRS that leads to longitude and latitude, and tiles need a place")
+                raise OutputError(
+                    f"{subject.name} has no CRS that leads to longitude and latitude, and tiles need a place"
+                )
         yield _Stream(files, None, len(subjects) > 1, how.progress)
 
 

@@ -122,7 +122,10 @@ def test_a_geopackage_holds_rasters_beside_polygons(batch, tmp_path):
     assert made.layers == ("polygons", "classes", "confidence")
     assert pyogrio.list_layers(out)[:, 0].tolist() == ["out"]
     for table, source in (("classes", "classes"), ("confidence", "confidence")):
-        with rasterio.open(f"GPKG:{out}:{table}", BAND_COUNT=1) as copy, rasterio.open(batch / f"p0/{source}.tif") as own:
+        with (
+            rasterio.open(f"GPKG:{out}:{table}", BAND_COUNT=1) as copy,
+            rasterio.open(batch / f"p0/{source}.tif") as own,
+        ):
             np.testing.assert_array_equal(copy.read(1), own.read(1))
             assert (copy.transform, copy.crs.to_epsg(), copy.nodata) == (own.transform, own.crs.to_epsg(), own.nodata)
             if table == "classes":
@@ -148,13 +151,13 @@ def test_attributes_with_gaps_keep_their_types(batch, tmp_path, few):
     frame = gpd.read_parquet(batch / "p0/polygons.parquet").assign(owner=None, code=None, word=None)
     frame["owner"] = frame["owner"].astype("Int64")
     frame.loc[20:, "owner"] = 7
-    frame.loc[20:, "word"] = "ä, \"b\""
+    frame.loc[20:, "word"] = 'ä, "b"'
     frame.drop(columns="code").to_parquet(tmp_path / "in.parquet")
     export(tmp_path / "in.parquet", tmp_path / "out.parquet")
     found = gpd.read_parquet(tmp_path / "out.parquet")
     assert found["owner"].isna().sum() == 20
     assert found["owner"].dropna().unique().tolist() == [7]
-    assert found["word"].dropna().unique().tolist() == ["ä, \"b\""]
+    assert found["word"].dropna().unique().tolist() == ['ä, "b"']
 
 
 def test_no_polygon_at_all_is_a_file_with_columns(tmp_path):
@@ -181,7 +184,7 @@ def test_what_is_refused(batch, tmp_path, write_scene):
         (tmp_path, "o.gpkg", "holds no product", {}),
         (tmp_path / "none.tif", "o.gpkg", "does not exist", {}),
         (points, "o.gpkg", "Points, and polygons are needed", {}),
-        ([batch / "p0", batch / "p1" / "polygons.parquet", batch / "p0/polygons.parquet"], "o.gpkg", "several things", {}),
+        ([batch / "p0", batch / "p1" / "polygons.parquet", batch / "p0/polygons.parquet"], "o.gpkg", "several", {}),
     ]:  # fmt: skip
         with pytest.raises((OutputError, LabelError), match=words):
             export(sources, tmp_path / target, **options)

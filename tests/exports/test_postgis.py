@@ -30,7 +30,9 @@ def batch(tmp_path_factory):
     folder = tmp_path_factory.mktemp("batch")
     for number, crs in enumerate(["EPSG:32633", "EPSG:32633", "EPSG:32634"]):
         codes = blobs(40 + number, 63, seed=number)
-        make_product(folder / f"p{number}", codes, levels(codes), crs=crs, transform=NORTH_UP * Affine.translation(99, 0))
+        make_product(
+            folder / f"p{number}", codes, levels(codes), crs=crs, transform=NORTH_UP * Affine.translation(99, 0)
+        )
     return folder
 
 
@@ -54,8 +56,8 @@ def ask(url, text, *values):
 
 
 def rows(url, table):
-    return ask(url, f"SELECT product, id, class, class_name, area_ha, confidence, ST_AsBinary(geom), ST_SRID(geom) "
-                    f"FROM {table} ORDER BY product, id")  # noqa: S608  # fmt: skip
+    columns = "product, id, class, class_name, area_ha, confidence, ST_AsBinary(geom), ST_SRID(geom)"
+    return ask(url, f"SELECT {columns} FROM {table} ORDER BY product, id")  # noqa: S608 - a name of ours
 
 
 def test_all_rows_in_their_types_with_index_and_classes(batch, database):
@@ -76,7 +78,9 @@ def test_all_rows_in_their_types_with_index_and_classes(batch, database):
     assert ask(database, "SELECT value, name, color FROM maps.fields_classes ORDER BY value")[0][1] == "water"
     kinds = {row[0] for row in ask(database, "SELECT indexdef FROM pg_indexes WHERE tablename = 'fields'")}
     assert any("USING gist (geom)" in kind for kind in kinds)
-    (plan,) = ask(database, "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid = 'maps.fields'::regclass")
+    (plan,) = ask(
+        database, "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid = 'maps.fields'::regclass"
+    )
     assert plan == (1,)
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         ask(database, "INSERT INTO maps.fields (product, class) VALUES ('x', 99)")
@@ -143,9 +147,7 @@ def test_after_an_error_in_the_middle_nothing_has_changed(batch, database, tmp_p
 def test_two_at_once_do_not_mix(batch, database):
     url = f"{database}?table=pair"
     export(batch / "p1", url)
-    threads = [
-        threading.Thread(target=export, args=(batch / "p0", url), kwargs={"mode": "upsert"}) for _ in range(3)
-    ]
+    threads = [threading.Thread(target=export, args=(batch / "p0", url), kwargs={"mode": "upsert"}) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
