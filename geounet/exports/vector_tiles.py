@@ -8,6 +8,7 @@ areas and numbers by class stand in the metadata of the file.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from geounet.classes import LandClass
     from geounet.exports.pyramid import Zooms
+
+_log = logging.getLogger(__name__)
 
 LAYER = "polygons"
 """What the layer is called in each tile."""
@@ -121,3 +124,15 @@ def add_totals(path: Path, legend: Sequence[LandClass], totals: Mapping[Any, tup
         # It names folders of the machine.
         file.execute("DELETE FROM metadata WHERE name = 'generator_options'")
         file.execute("INSERT INTO metadata VALUES ('geounet:classes', ?)", (json.dumps(told, ensure_ascii=False),))
+        found = file.execute("SELECT value FROM metadata WHERE name = 'strategies'").fetchone()
+    _tell_of_dropped(path, json.loads(found[0]) if found else [])
+
+
+def _tell_of_dropped(path: Path, levels: Sequence[Mapping[str, int]]) -> None:
+    dropped = {zoom: level["dropped_as_needed"] for zoom, level in enumerate(levels) if level.get("dropped_as_needed")}
+    if dropped:
+        told = ", ".join(f"{count} at level {zoom}" for zoom, count in dropped.items())
+        _log.warning(
+            "%s: of tiles that would have more than %d bytes the smallest fields are left out: %s",
+            path.stem, _HEAVIEST, told,
+        )  # fmt: skip
