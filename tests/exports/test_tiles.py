@@ -19,6 +19,7 @@ from made import NORTH_UP, VALUES, blobs, levels, make_product
 from pmtiles.reader import MmapSource, Reader
 from pyproj import Transformer
 from rasterio import Affine
+from scipy.ndimage import gaussian_filter
 
 from geounet.errors import OutputError, SceneError
 from geounet.exports import vector_tiles
@@ -92,14 +93,18 @@ def test_each_polygon_is_there_with_its_attributes_at_the_deepest_level(batch, t
     assert sum(shape.area for shape, _ in deepest) == pytest.approx(whole.area.sum(), rel=1e-3)
 
 
-def test_neighbours_stay_neighbours_at_each_level(tiles):
-    """What overlaps, or lies open between fields, is less than a thousandth where fields are drawn by themselves."""
-    found = vector_features(tiles)
+def test_neighbours_stay_neighbours_at_each_level(tmp_path):
+    """What overlaps, or lies open between fields with slanting edges, is a fraction of what thinning each alone makes."""
+    random = np.random.default_rng(0)
+    heights = [gaussian_filter(random.normal(size=(300, 340)), 6) for _ in VALUES]
+    make_product(tmp_path / "p", np.array(VALUES, np.uint8)[np.argmax(heights, 0)])
+    export(tmp_path / "p", tmp_path / "o.mbtiles", min_zoom=9)
+    found = vector_features(tmp_path / "o.mbtiles")
     total = {zoom: sum(shape.area for shape, _ in pairs) for zoom, pairs in found.items()}
-    for zoom in sorted(found)[-3:]:
-        union = shapely.union_all([shape for shape, _ in found[zoom]])
-        assert (total[zoom] - union.area) / total[zoom] < 1e-3
-        assert union.area == pytest.approx(total[max(found)], rel=2e-3)
+    for zoom, pairs in found.items():
+        union = shapely.union_all([shape for shape, _ in pairs]).area
+        assert (total[zoom] - union) / total[zoom] < 2e-3
+        assert union == pytest.approx(total[max(found)], rel=4e-3)
 
 
 def test_small_fields_keep_their_class_s_area(batch, tiles):
