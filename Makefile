@@ -5,7 +5,7 @@ READY := .venv/.ready
 VALIDATOR := .venv/fiboa/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install validator demo test test-avx2 test-servers test-faults test-real coverage check bench sample-tiles sample-model clean
+.PHONY: help install validator demo test test-avx2 test-servers test-qgis test-faults test-real coverage check bench sample-tiles sample-model clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -29,14 +29,17 @@ $(VALIDATOR): $(READY)
 validator: $(VALIDATOR) ## Install fiboa's validator into .venv/fiboa; without it its test is skipped.
 
 test: $(READY) ## Run the test suite (some minutes on 2 cores).
-	$(BIN)/pytest -m "not real and not fault and not server" --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -m "not real and not fault and not server and not qgis" --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-avx2: $(READY) ## Run the tests of what networks compute as on a CPU without AVX-512 (PyTorch, oneDNN, OpenVINO).
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 \
 	  $(BIN)/pytest -m "numerical and not real" --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-servers: $(READY) ## Run the tests with servers and browsers, which they start themselves.
-	$(BIN)/pytest -m "server and not real" --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -m "server and not real and not qgis" --numprocesses logical --maxprocesses 4 --dist loadfile
+
+test-qgis: $(READY) ## Run the tests that open files in QGIS, off screen; without QGIS they are skipped.
+	$(BIN)/pytest -m qgis --numprocesses logical --maxprocesses 4
 
 test-faults: $(READY) ## Run the tests that kill processes at moments of their work.
 	$(BIN)/pytest -m fault --numprocesses logical --maxprocesses 4
@@ -45,7 +48,7 @@ test-real: $(READY) ## Run the tests on real data, found through GEOUNET_DATA.
 	$(BIN)/pytest -m real
 
 coverage: $(READY) ## Run the test suite and show what it does not reach.
-	$(BIN)/pytest -m "not real and not fault" --cov
+	$(BIN)/pytest -m "not real and not fault and not qgis" --cov
 
 check: $(READY) ## Lint, format check and types.
 	$(BIN)/ruff check .

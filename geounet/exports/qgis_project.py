@@ -86,11 +86,15 @@ def write_project(draft: Path, place: Path, title: str, groups: Sequence[Group],
     for number, group in enumerate(groups):
         branch = ET.SubElement(tree, "layer-tree-group", name=group.name, checked="Qt::Checked", expanded="1")
         for index, layer in enumerate(group.layers):
-            identifier = f"{layer.kind}_{number}_{index}"
+            # QGIS gives a new id to what has one of ten characters or fewer.
+            identifier = f"{layer.kind}_of_product_{number}_{index}"
             _add_to_tree(branch, identifier, layer, place)
             files.append(_layer(identifier, layer, place))
-    paths = ET.SubElement(ET.SubElement(root, "properties"), "Paths")
-    ET.SubElement(paths, "Absolute", type="bool").text = "false"
+    properties = ET.SubElement(root, "properties")
+    ET.SubElement(ET.SubElement(properties, "Paths"), "Absolute", type="bool").text = "false"
+    # Without it QGIS does not look for the CRS.
+    system = ET.SubElement(properties, "SpatialRefSys")
+    ET.SubElement(system, "ProjectionsEnabled", type="int").text = "0" if crs is None else "1"
     ET.indent(root)
     text = _DOCTYPE + ET.tostring(root, encoding="unicode") + "\n"
     with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as file:

@@ -67,7 +67,7 @@ def vector_features(path):
 
 
 def shares(pairs):
-    areas = {value: 0.0 for value in VALUES}
+    areas = dict.fromkeys(VALUES, 0.0)
     for shape, told in pairs:
         areas[told["class"]] += shape.area
     return {value: area / sum(areas.values()) for value, area in areas.items()}
@@ -94,7 +94,7 @@ def test_each_polygon_is_there_with_its_attributes_at_the_deepest_level(batch, t
 
 
 def test_neighbours_stay_neighbours_at_each_level(tmp_path):
-    """What overlaps, or lies open between fields with slanting edges, is a fraction of what thinning each alone makes."""
+    """What overlaps, or lies open between fields with slanting edges, is a fraction of what each alone makes."""
     random = np.random.default_rng(0)
     heights = [gaussian_filter(random.normal(size=(300, 340)), 6) for _ in VALUES]
     make_product(tmp_path / "p", np.array(VALUES, np.uint8)[np.argmax(heights, 0)])
