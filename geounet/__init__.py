@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from geounet.tasks.change import change
     from geounet.tasks.clean import clean
     from geounet.tasks.evaluate import evaluate
+    from geounet.tasks.export import export
     from geounet.tasks.info import info
     from geounet.tasks.monitor import monitor
     from geounet.tasks.mosaic import mosaic
     from geounet.tasks.predict import predict
     from geounet.tasks.product import product
     from geounet.tasks.rasterize import rasterize
+    from geounet.tasks.report import report
     from geounet.tasks.run import run
     from geounet.tasks.stack import stack
     from geounet.tasks.status import status
@@ -34,6 +36,7 @@ __all__ = [
     "change",
     "clean",
     "evaluate",
+    "export",
     "info",
     "monitor",
     "mosaic",
@@ -42,6 +45,7 @@ __all__ = [
     "predict",
     "product",
     "rasterize",
+    "report",
     "run",
     "stack",
     "status",

@@ -33,6 +33,7 @@ COMMANDS = {
     "change": "Say what changed between two maps.",
     "monitor": "Do what a monitoring job says, once.",
     "export": "Hand maps and polygons on.",
+    "report": "Write a page to look at.",
     "models": "Show, check, import and export models.",
     "demo": "Run the whole chain on the sample tiles.",
 }

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
 )
-VOID = {"meta", "link", "img", "line", "circle", "br"}
+VOID = {"meta", "link", "img", "line", "circle", "br", "input"}
 
 
 class Checker(HTMLParser):

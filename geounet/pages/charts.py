@@ -83,6 +83,35 @@ def line_chart(
     return _svg(_HEIGHT, label, parts)
 
 
+def histogram(counts: Sequence[int], edges: Sequence[str], *, label: str, across: str) -> str:
+    """Upright bars, side by side; nothing where all are empty.
+
+    Args:
+        counts: how many there are in each bin.
+        edges: what stands below the bins' edges, one more than there are bins; empty for nothing.
+        label: what is counted.
+        across: what the bins divide.
+    """
+    if not any(counts):
+        return ""
+    scale_y = _Scale(0.0, float(max(counts)), _HEIGHT - _BOTTOM, _TOP)
+    scale_x = _Scale(0.0, float(len(counts)), _LEFT, _WIDTH - _RIGHT)
+    parts = [
+        *(_grid_row(scale_y(value), f"{value:,.0f}") for value in _ticks(0.0, scale_y.high) if value.is_integer()),
+        *(_tick_below(scale_x(place), text) for place, text in enumerate(edges) if text and place < len(counts)),
+        _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, across, "middle"),
+        *(_upright_bar(scale_x, scale_y, place, count, edges) for place, count in enumerate(counts) if count),
+    ]
+    return _svg(_HEIGHT, label, parts)
+
+
+def _upright_bar(scale_x: _Scale, scale_y: _Scale, place: int, count: int, edges: Sequence[str]) -> str:
+    left, top = scale_x(place) + 1, scale_y(count)
+    told = f"{edges[place]} to {edges[place + 1]}: {count:,}" if edges[place] and edges[place + 1] else f"{count:,}"
+    size = f'width="{scale_x(place + 1) - left - 1:.1f}" height="{scale_y(0) - top:.1f}"'
+    return f'<rect x="{left:.1f}" y="{top:.1f}" {size} style="fill:var(--mark)"><title>{escape(told)}</title></rect>'
+
+
 @dataclass(frozen=True, slots=True)
 class _Scale:
     """Values to pixels."""

@@ -1,4 +1,4 @@
-"""What the HTML pages are made of: one file each, no script, nothing fetched, legible in light, in dark, on paper."""
+"""What the HTML pages are made of: one file each, nothing fetched, legible in light, in dark, on paper."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ ul.notes { background: var(--warn); border-left: 4px solid var(--warnline); marg
 svg.chart { display: block; width: 100%; max-width: 46rem; height: auto; margin: .5rem 0 .25rem; font-size: 12px; }
 svg.chart text { fill: var(--soft); } svg.chart .grid { stroke: var(--line); } svg.chart path { fill: none; }
 svg.chart .at { stroke: var(--soft); stroke-dasharray: 3 3; }
-div.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: .5rem 1.5rem; }
+div.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: .5rem 1.5rem; }
 h3 { font-size: 1rem; margin: 1.25rem 0 .1rem; font-weight: 600; }
 .wide { overflow-x: auto; } .wide + .wide { margin-top: 1.25rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .92rem; }
@@ -99,16 +99,26 @@ footer { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: .8r
 """
 
 
-def document(title: str, parts: Iterable[str]) -> str:
-    """A whole page of parts in HTML, below its title; it forbids the browser itself to fetch or run anything."""
+def document(title: str, parts: Iterable[str], scripts: Sequence[str] = (), style: str = "") -> str:
+    """A whole page of parts in HTML, below its title; it forbids the browser itself to fetch anything.
+
+    Args:
+        title: the page's.
+        parts: HTML, one below the other.
+        scripts: JavaScript that is run at the end of the page; without any the browser runs none.
+        style: more CSS.
+    """
+    # BokehJS makes functions of texts.
+    allowed = "script-src 'unsafe-inline' 'unsafe-eval'; " if scripts else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'\">\n"
+        f"{allowed}style-src 'unsafe-inline'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
         + "\n".join(parts)
+        + "".join(f"\n<script>{script}</script>" for script in scripts)
         + "\n</body>\n</html>\n"
     )
 
@@ -216,10 +226,10 @@ def _cell(count: int, row: int, right: bool) -> str:
 def figure(alternative: str, image: Colors, caption: str = "") -> str:
     """A picture `(rows, columns, 4)`, red, green, blue and alpha, with a line of HTML below it."""
     below = f"<figcaption>{caption or escape(alternative)}</figcaption>"
-    return f'<figure><img alt="{escape(alternative)}" src="{_png(image)}">{below}</figure>'
+    return f'<figure><img alt="{escape(alternative)}" src="{png_url(image)}">{below}</figure>'
 
 
-def _png(image: Colors) -> str:
+def png_url(image: Colors) -> str:
     """The picture as a URL that holds it."""
     from PIL import Image
 
