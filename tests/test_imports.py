@@ -4,6 +4,7 @@ import ast
 import graphlib
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,7 @@ OPENERS = {
     "raster.scene": "the one module that reads rasters",
     "raster.cog": "writes rasters, and reads back the class table that it wrote",
     "tasks.tile": "writes chips",
+    "exports.raster_tiles": "writes tiles and GeoPackages",
     "data.geodatasets": "writes what a torchgeo dataset gives",
 }
 
@@ -146,3 +148,10 @@ def test_each_task_has_one_verb_and_the_package_hands_it_out():
     tasks = {module.removeprefix("tasks.") for module in MODULES if module.startswith("tasks.")}
     assert tasks <= set(geounet.__all__)
     assert [name for name in tasks if getattr(geounet, name).__module__ != f"geounet.tasks.{name}"] == []
+
+
+def test_every_package_is_installed():
+    """A wheel holds what pyproject.toml lists, and nothing else."""
+    listed = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {".".join(("geounet", *path.parent.relative_to(FOLDER).parts)) for path in FOLDER.rglob("__init__.py")}
+    assert {name for name in listed if name.split(".")[0] == "geounet"} == there

@@ -28,13 +28,14 @@ from geounet.raster.scene import load_scene
 from geounet.tasks.vectorize import vectorize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import geopandas as gpd
 
     from geounet.classes import LandClass
 
     Progress = Callable[[int, int], None]
+    Files = tuple[tuple[Subject, Path], ...]
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ __all__ = ["Exported", "export"]
 LAYERS = ("polygons", "classes", "confidence")
 """What of a product can be handed on."""
 _POLYGON_FILES = (".parquet", ".geoparquet", ".gpkg", ".fgb", ".geojson", ".json", ".shp")
+_GEOJSON = (".geojson", ".json")
 _TILES = (".pmtiles", ".mbtiles")
 _GEOPACKAGE, _PROJECT = ".gpkg", ".qgz"
 _PARQUET = (".parquet", ".geoparquet")
@@ -157,7 +159,7 @@ def _check_layers(how: _How, possible: Sequence[str], what: str) -> None:
 class _Stream:
     """The polygons of all subjects, and what became of them."""
 
-    files: tuple[tuple[Subject, Path], ...]
+    files: Files
     """Each subject with its polygon file."""
     crs: CRS | None
     """What they are brought to."""
@@ -171,7 +173,10 @@ class _Stream:
     @property
     def multi(self) -> bool:
         """Whether multipolygons may come."""
-        return any(describe_polygons(path).multi for _, path in self.files)
+        about = [describe_polygons(path) for _, path in self.files]
+        # What is brought to the globe may be cut.
+        moves = self.crs is not None and not all(_same(file.crs, self.crs) for file in about)
+        return moves or any(file.multi for file in about)
 
     def batches(self) -> Iterator[tuple[Subject, gpd.GeoDataFrame]]:
         """Frames with the subject that they are of, at least one of each."""
@@ -188,8 +193,10 @@ class _Stream:
     def _placed(self, frame: gpd.GeoDataFrame, subject: Subject) -> gpd.GeoDataFrame:
         if self.several and postgis.PRODUCT not in frame.columns:
             frame.insert(0, postgis.PRODUCT, np.full(len(frame), subject.name, object))
-        if self.crs is None or frame.crs == self.crs:
+        if self.crs is None:
             return frame
+        if _same(frame.crs, self.crs):
+            return frame.set_crs(self.crs, allow_override=True)
         if frame.crs is None:
             raise OutputError(f"the polygons of {subject.name} have no CRS, so they cannot be brought to another")
         if subject.name not in self.moved:
@@ -205,21 +212,21 @@ class _Stream:
 
 
 @contextmanager
-def _stream(
-    subjects: Sequence[Subject], how: _How, crs: CRS | None = None, several: bool | None = None
-) -> Iterator[_Stream]:
-    """The polygons of all; those of rasters that have none yet are traced into a folder that goes at the end.
-
-    Args:
-        subjects: whose polygons.
-        how: what is asked for.
-        crs: what to bring them to, whatever was asked for.
-        several: whether to say whose each is; by default where there are several subjects.
-    """
+def _files_of(subjects: Sequence[Subject]) -> Iterator[Files]:
+    """Each subject with its polygon file; a raster's that has none yet is traced into a folder that goes at the end."""
     with ExitStack() as stack:
         files = tuple((subject, _polygons_of(subject, stack)) for subject in subjects)
-        wanted = crs or how.crs or _common_crs(files)
-        yield _Stream(files, wanted, len(subjects) > 1 if several is None else several, how.progress)
+        _check_columns(files)
+        yield files
+
+
+def _check_columns(files: Files) -> None:
+    first = files[0][0].name, set(describe_polygons(files[0][1]).columns) - {postgis.PRODUCT}
+    for subject, file in files[1:]:
+        found = set(describe_polygons(file).columns) - {postgis.PRODUCT}
+        if found != first[1]:
+            apart = ", ".join(sorted(found ^ first[1]))
+            raise OutputError(f"{subject.name} and {first[0]} have different attributes ({apart}); export them apart")
 
 
 def _polygons_of(subject: Subject, stack: ExitStack) -> Path:
@@ -232,18 +239,25 @@ def _polygons_of(subject: Subject, stack: ExitStack) -> Path:
     return traced
 
 
-def _common_crs(files: Iterable[tuple[Subject, Path]]) -> CRS | None:
-    """None where all are in one CRS, or in none.
+def _common_crs(files: Files, path: Path | None = None) -> CRS | None:
+    """The CRS that all are in; None where they are in none; WGS 84 for several that go into GeoJSON anyway.
 
     Raises:
         OutputError: they are in several.
     """
-    found = {subject.name: describe_polygons(path).crs for subject, path in files}
-    kinds = {None if crs is None else crs.to_wkt(): crs for crs in found.values()}
-    if len(kinds) > 1:
-        named = ", ".join("no CRS" if crs is None else crs.name for crs in kinds.values())
-        raise OutputError(f"the polygons are in several CRSs ({named}); give one for all, such as --crs EPSG:4326")
-    return None
+    found = [describe_polygons(file).crs for _, file in files]
+    kinds = [crs for index, crs in enumerate(found) if not any(_same(crs, other) for other in found[:index])]
+    if len(kinds) == 1:
+        return found[0]
+    if path is not None and path.suffix.lower() in _GEOJSON and all(map(has_place, kinds)):
+        return WGS84
+    named = ", ".join("no CRS" if crs is None else crs.name for crs in kinds)
+    raise OutputError(f"the polygons are in several CRSs ({named}); give one for all, such as --crs EPSG:4326")
+
+
+def _same(one: CRS | None, other: CRS | None) -> bool:
+    """Whether coordinates are the same in both, whatever else files say of their CRS."""
+    return one is other if one is None or other is None else one.equals(other, ignore_axis_order=True)
 
 
 # --- polygon files and GeoPackages
@@ -257,30 +271,16 @@ def _to_file(subjects: Sequence[Subject], path: Path, how: _How) -> Exported:
         with atomic(path) as draft:
             _add_rasters(draft, rasters)
         return Exported(str(path), tuple(layers), 0, 0, ())
-    globe = WGS84 if path.suffix.lower() in (".geojson", ".json") and how.crs is None else None
-    with _stream(subjects, how) if globe is None else _onto_globe(subjects, how, path) as stream:
-        crs = stream.crs or describe_polygons(stream.files[0][1]).crs
-        check_place(path, crs)
+    with _files_of(subjects) as files:
+        stream = _Stream(files, how.crs or _common_crs(files, path), len(subjects) > 1, how.progress)
+        check_place(path, stream.crs)
         legend = common_legend(subjects)
         with atomic(path) as draft:
-            with open_writer(
-                draft, crs=crs, overwrite=True, multi=stream.multi or stream.crs is not None, classes=legend
-            ) as writer:
+            with open_writer(draft, crs=stream.crs, overwrite=True, multi=stream.multi, classes=legend) as writer:
                 for _, frame in stream.batches():
                     writer.write(frame)
             _add_rasters(draft, rasters)
     return Exported(str(path), tuple(layers), stream.count, stream.empty, tuple(stream.moved))
-
-
-@contextmanager
-def _onto_globe(subjects: Sequence[Subject], how: _How, path: Path) -> Iterator[_Stream]:
-    """GeoJSON is longitude and latitude anyway, so that several CRSs do no harm."""
-    with ExitStack() as stack:
-        files = tuple((subject, _polygons_of(subject, stack)) for subject in subjects)
-        for _, file in files:
-            check_place(path, describe_polygons(file).crs)
-        one = len({crs.to_wkt() for _, file in files if (crs := describe_polygons(file).crs) is not None}) == 1
-        yield _Stream(files, None if one else WGS84, len(subjects) > 1, how.progress)
 
 
 def _rasters_of(subjects: Sequence[Subject], layers: Sequence[str]) -> list[tuple[str, Path]]:
@@ -314,7 +314,8 @@ def _to_table(subjects: Sequence[Subject], table: postgis.Table, how: _How) -> E
     with postgis.open_table(table, how.mode) as writer:
         there = writer.srid_wanted()
         fixed = how.crs or (None if there is None else CRS.from_epsg(there))
-        with _stream(subjects, how, fixed, several=False) as stream:
+        with _files_of(subjects) as files:
+            stream = _Stream(files, fixed or _common_crs(files), False, how.progress)
             _fill(writer, stream, legend, there)
     return Exported(table.label, ("polygons",), stream.count, stream.empty, tuple(stream.moved))
 
@@ -376,9 +377,10 @@ def _zooms(found: Zooms, how: _How) -> Zooms:
 
 def _vector_tiles(subjects: Sequence[Subject], file: Path, path: Path, how: _How) -> Exported:
     totals: dict[Any, tuple[int, float]] = {}
-    with _stream_as_they_are(subjects, how) as stream:
-        zooms = _vector_zooms(subjects, how)
-        with vector_tiles.open_tiles(file, path.stem, zooms) as lines:
+    with _files_of(subjects) as files:
+        _check_places(files)
+        stream = _Stream(files, None, len(subjects) > 1, how.progress)
+        with vector_tiles.open_tiles(file, path.stem, _vector_zooms(subjects, how)) as lines:
             for _, frame in stream.batches():
                 vector_tiles.write_features(lines, frame)
                 _count(totals, frame)
@@ -386,17 +388,10 @@ def _vector_tiles(subjects: Sequence[Subject], file: Path, path: Path, how: _How
     return Exported(str(path), ("polygons",), stream.count, stream.empty, tuple(stream.moved))
 
 
-@contextmanager
-def _stream_as_they_are(subjects: Sequence[Subject], how: _How) -> Iterator[_Stream]:
-    """Each subject's polygons in its own CRS, for they all go onto the globe."""
-    with ExitStack() as stack:
-        files = tuple((subject, _polygons_of(subject, stack)) for subject in subjects)
-        for subject, file in files:
-            if not has_place(describe_polygons(file).crs):
-                raise OutputError(
-                    f"{subject.name} has no CRS that leads to longitude and latitude, and tiles need a place"
-                )
-        yield _Stream(files, None, len(subjects) > 1, how.progress)
+def _check_places(files: Files) -> None:
+    for subject, file in files:
+        if not has_place(describe_polygons(file).crs):
+            raise OutputError(f"{subject.name} has no CRS that leads to longitude and latitude; tiles need a place")
 
 
 def _vector_zooms(subjects: Sequence[Subject], how: _How) -> Zooms | None:

@@ -24,6 +24,7 @@ from placed import corner_points, plane_rpcs, write_placed
 from rasterio.enums import ColorInterp
 from untrained import CLASSES, make_model, network_of
 
+from geounet.formats import reading
 from geounet.grid import Window
 from geounet.models.encoders import Architecture
 from geounet.outlines import polygons, streaming
@@ -55,6 +56,7 @@ def several(monkeypatch):
     def small():
         monkeypatch.setattr(streaming, "_BATCH", 5)
         monkeypatch.setattr("geounet.tasks.vectorize.BAND", 8)
+        monkeypatch.setattr(reading.read_batches, "__defaults__", (None, 7))
         return ("--tile-size", "13")
 
     return small
@@ -207,6 +209,15 @@ CASES = {
         "monitor done.toml --replay",
         "monitor done.toml --status",
     ],
+    "export": [
+        "export made -o o.gpkg --layer polygons --layer classes --crs EPSG:3035 --overwrite",
+        "export made/a made/b/item.json -o o.geojson",
+        "export c.tif v.gpkg -o o.parquet",
+        "export made -o o.pmtiles --min-zoom 9 --max-zoom 13",
+        "export c.tif -o o.mbtiles --layer classes",
+        "export made -o o.qgz",
+    ],
+    "report": ["report made/a -o o.html", "report made -o o.html --overwrite", "report c.tif -o o.html"],
     "models show": ["models show m.safetensors --json"],
     "models verify": ["models verify m.safetensors"],
     "models import": [
@@ -221,12 +232,14 @@ CASES = {
 }
 SEVERAL = {"predict": "--tile-size 32", "clean": "--tile-size 13", "vectorize": "--tile-size 13",
            "rasterize": "--tile-size 13", "run": "--tile-size 32 --workers 1", "mosaic": "--tile-size 13",
-           "change": "--tile-size 13"}  # fmt: skip
+           "change": "--tile-size 13", "export": ""}  # fmt: skip
 """What makes blocks small, where a command has an option for it; bands and batches are small besides."""
 PLAIN = {"photometric": "MINISBLACK", "alpha": "UNSPECIFIED"}
 """Else a fourth band of bytes would be alpha."""
 PLAIN_TABLES = {"index.parquet", "timeline.parquet", "transitions.parquet", "items.parquet"}
 EVERYWHERE = {"--help", "--quiet", "--verbose"}
+TABLES = {"--append", "--replace", "--upsert"}
+"""Tried with a database, in tests/exports/test_postgis.py."""
 SEARCH = {"--stac-api", "--collection", "--datetime", "--max-cloud", "--limit"}
 """Tried with a server, in tests/sources/test_search.py; and so is --bbox where it is only theirs."""
 
@@ -248,7 +261,7 @@ def test_no_option_of_a_command_is_left_out_here(name, command):
     given = {word for case in [*CASES[name], SEVERAL.get(name, "")] for word in shlex.split(case)} | EVERYWHERE
     options = [param for param in command.params if isinstance(param, click.Option)]
     missing = {param.opts[0] for param in options if not given & {*param.opts, *param.secondary_opts}}
-    assert missing <= (SEARCH | ({"--bbox"} if name in ("info", "stack", "tile", "train") else set()))
+    assert missing <= (SEARCH | TABLES | ({"--bbox"} if name in ("info", "stack", "tile", "train") else set()))
 
 
 @pytest.fixture(scope="module")
