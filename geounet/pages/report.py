@@ -18,7 +18,7 @@ from geounet.pages.charts import histogram
 from geounet.pages.markup import bar, document, facts, png_url, remarks, section, swatch, table, tiles
 from geounet.pages.pictures import color_bands, paint_classes, stretch
 from geounet.pages.plane import NODATA, doubtful, few, plane_of, stored_overview
-from geounet.raster.scene import read_overview
+from geounet.raster.scene import read_overview, small_cache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,6 +64,13 @@ def write_page(out: Path, shown: Shown) -> None:
         OutputError: it cannot be written, or Bokeh is not installed.
         SceneError: a raster cannot be read.
     """
+    with small_cache():
+        page = _page(shown)
+    with atomic(out) as draft:
+        draft.write_text(page, encoding="utf-8")
+
+
+def _page(shown: Shown) -> str:
     plane = plane_of(shown.classes)
     view = explorer.Explorer(plane, shown.legend)
     shape = few(shown.classes)
@@ -88,9 +95,7 @@ def write_page(out: Path, shown: Shown) -> None:
         *_places(shown, plane),
         *shown.more,
     ]
-    page = document(shown.title, parts, view.scripts(), explorer.STYLE)
-    with atomic(out) as draft:
-        draft.write_text(page, encoding="utf-8")
+    return document(shown.title, parts, view.scripts(), explorer.STYLE)
 
 
 def _scene_picture(scene: Scene) -> Any:
