@@ -1,4 +1,7 @@
-"""geounet: satellite scenes to class rasters and polygons with a UNet, tiled without a trace."""
+"""geounet: satellite scenes to class rasters and polygons with a UNet, tiled without a trace.
+
+What stands in `__all__` is public, and changes by semantic versioning alone; everything else may change at any time.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from geounet.errors import GeounetError, LabelError, ModelError, OutputError, SceneError
 
 if TYPE_CHECKING:
-    from geounet.arrays import open_product, open_scene
+    from geounet.arrays import open_scene
+    from geounet.engine.plan import Engine
+    from geounet.raster.opening import Opening
     from geounet.tasks.change import change
     from geounet.tasks.clean import clean
     from geounet.tasks.evaluate import evaluate
@@ -16,8 +21,9 @@ if TYPE_CHECKING:
     from geounet.tasks.info import info
     from geounet.tasks.monitor import monitor
     from geounet.tasks.mosaic import mosaic
+    from geounet.tasks.open_product import OpenProduct, open_product
     from geounet.tasks.predict import predict
-    from geounet.tasks.product import product
+    from geounet.tasks.product import Recipe, product
     from geounet.tasks.rasterize import rasterize
     from geounet.tasks.report import report
     from geounet.tasks.run import run
@@ -28,10 +34,14 @@ if TYPE_CHECKING:
     from geounet.tasks.vectorize import vectorize
 
 __all__ = [
+    "Engine",
     "GeounetError",
     "LabelError",
     "ModelError",
+    "OpenProduct",
+    "Opening",
     "OutputError",
+    "Recipe",
     "SceneError",
     "change",
     "clean",
@@ -54,14 +64,22 @@ __all__ = [
     "vectorize",
 ]
 
-_ERRORS = {name for name in __all__ if name.endswith("Error")}
-_FOR_ANALYSIS = {"open_product", "open_scene"}
+_ELSEWHERE = {
+    "Engine": "geounet.engine.plan",
+    "OpenProduct": "geounet.tasks.open_product",
+    "Opening": "geounet.raster.opening",
+    "Recipe": "geounet.tasks.product",
+    "open_scene": "geounet.arrays",
+}
+"""Where what is no verb is defined; a verb has a module of its name."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import the verbs when they are asked for: torch, rasterio and xarray take their time (PEP 562)."""
-    if name in _FOR_ANALYSIS:
-        return getattr(importlib.import_module("geounet.arrays"), name)
-    if name in set(__all__) - _ERRORS:
-        return getattr(importlib.import_module(f"geounet.tasks.{name}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import what is asked for: torch, rasterio and xarray take their time (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_ELSEWHERE.get(name, f"geounet.tasks.{name}")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""The face for analysis: scenes and products as Dask-backed xarray DataArrays.
+"""The face for analysis: scenes and class rasters as Dask-backed xarray DataArrays.
 
 With CRS and transform where rioxarray's accessor finds them (`array.rio.crs`, `array.rio.transform()`). For windows
 by the thousand :mod:`geounet.raster.scene` is the faster way.
@@ -6,6 +6,8 @@ by the thousand :mod:`geounet.raster.scene` is the faster way.
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from geounet.raster.cog import classes_of
 from geounet.raster.scene import load_scene, opened, read
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     import xarray
@@ -42,30 +44,50 @@ def open_scene(path: str | Path, bands: Sequence[int] | None = None, chunk_size:
     return array
 
 
-def open_product(path: str | Path, chunk_size: int = 1024) -> xarray.DataArray:
+def class_array(path: str | Path, chunk_size: int = 1024) -> xarray.DataArray:
     """A class raster as `(y, x)` uint8, 255 where nodata, with its class table in the attributes.
 
     `attrs["class_values"]`, `attrs["class_names"]` and `attrs["class_colors"]` run in parallel.
 
     Args:
-        path: a class raster, or a product folder with `classes.tif`.
+        path: the class raster.
         chunk_size: side of a chunk in pixels.
 
     Raises:
         SceneError: it cannot be opened, or is no raster of one 8-bit band.
     """
-    file = Path(path, "classes.tif") if Path(path).is_dir() else Path(path)
-    scene = load_scene(file)
+    scene = load_scene(path)
     if scene.dtype != "uint8" or len(scene.bands) != 1:
-        raise SceneError(f"{file} has {len(scene.bands)} band(s) of {scene.dtype}; a class raster has one of uint8")
+        raise SceneError(f"{path} has {len(scene.bands)} band(s) of {scene.dtype}; a class raster has one of uint8")
     array = _labelled(scene, _chunks(scene, chunk_size))[0].drop_vars("band")
-    classes = classes_of(file)
+    classes = classes_of(path)
     codes: xarray.DataArray = array.fillna(255).astype(np.uint8).rename("class").rio.write_nodata(255)
     return codes.assign_attrs(
         class_values=[item.value for item in classes],
         class_names=[item.name for item in classes],
         class_colors=[item.color for item in classes],
     )
+
+
+@contextmanager
+def on_disk(scene: str | Path | xarray.DataArray) -> Iterator[str | Path]:
+    """The name of a scene's file; an array is written to one that is there as long as the block lasts.
+
+    Args:
+        scene: a name; or an array `(band, y, x)` as :func:`open_scene` gives, with whatever was done to it since: its
+            numbers as they are, its bands by their names, NaN where invalid.
+    """
+    if isinstance(scene, (str, Path)):
+        yield scene
+        return
+    import rioxarray  # noqa: F401 - registers the accessor
+
+    with tempfile.TemporaryDirectory(prefix="geounet-") as folder:
+        path = Path(folder, f"{scene.name or 'scene'}.tif")
+        names = tuple(str(name) for name in scene["band"].values)
+        named = scene.assign_attrs(long_name=names).rio.write_nodata(np.nan, encoded=False)
+        named.rio.to_raster(path, tiled=True, windowed=True, bigtiff="IF_SAFER")
+        yield path
 
 
 def _chunks(scene: Scene, chunk_size: int) -> Any:

@@ -45,6 +45,14 @@ def clean(
 
     The result is the same whatever the tile size.
 
+    Args:
+        raster: the class raster.
+        out: the copy, `.tif`.
+        steps: what is done, in its order; see :class:`geounet.components.cleaning.Cleaning`.
+        tile_size: rows and columns worked on at once, in pixels.
+        force: take the raster for one of classes, whatever it says of itself.
+        overwrite: replace a file that exists.
+
     Raises:
         SceneError: the raster cannot be read.
         LabelError: it is no class raster, see :func:`geounet.raster.class_raster.load_class_raster`, or holds values

@@ -36,8 +36,14 @@ def info(
     """A scene's size, bands, georeference, nodata and values (on a sample of at most 512 x 512 pixels), as JSON.
 
     `remarks` are sentences about what it says of itself and its values contradict. With a model, `fits` says whether it
-    can be applied, and `reason` why not; `numbers` how they are read for it. See
-    :func:`geounet.engine.compatibility.scene_for_model` for `opening`, `radiometry` and `force`.
+    can be applied, and `reason` why not; `numbers` how they are read for it.
+
+    Args:
+        path: the scene, see :func:`geounet.sources.scenes.open_scene`.
+        model: a model file, to be told whether it fits; None for the scene alone.
+        opening: what the user says of the scene.
+        radiometry: see :func:`geounet.engine.radiometry.with_numbers`.
+        force: see :func:`geounet.engine.compatibility.scene_for_model`.
 
     Raises:
         SceneError: the scene cannot be opened.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from geounet.arrays import on_disk
 from geounet.classes import NODATA
 from geounet.engine.cluster import connect, map_unordered, threads_per_worker, usable_cores
 from geounet.engine.compatibility import region_of, scene_for_model
@@ -37,6 +38,7 @@ from geounet.raster.scene import small_cache
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import xarray
     from distributed import Client
 
     from geounet.classes import LandClass
@@ -80,7 +82,7 @@ class Prediction:
 
 
 def predict(
-    path: str | Path,
+    path: str | Path | xarray.DataArray,
     model: Path,
     out: Path,
     *,
@@ -103,7 +105,7 @@ def predict(
     that was interrupted goes on from there.
 
     Args:
-        path: the scene.
+        path: the scene: a name, or an array of :func:`geounet.open_scene`, which is written to a file meanwhile.
         model: the model file.
         out: class raster: class values, 255 where nodata.
         confidence: probability of the class, stored as 0 to 254 with a scale of 1/254, 255 where nodata.
@@ -130,16 +132,19 @@ def predict(
     engine = engine or Engine()
     outputs = _Outputs(out, confidence, probabilities)
     outputs.check()
-    request = request_of(path, model, bands=bands, bbox=bbox, opening=opening, radiometry=radiometry, engine=engine)
-    dtype = None if probabilities is None else probabilities_dtype
-    with claimed(outputs.paths, f"{request} {dtype}", overwrite) as claim:
-        card = read_card(model)
-        scene = scene_for_model(path, card, bands, opening=opening, bbox=bbox, radiometry=radiometry, force=force)
-        device = pick_device(engine.device)
-        plan = _plan(scene, card, model, device, engine, bbox)
-        work = Work(plan, model.absolute(), fingerprint(model), str(device), request, dtype)
-        store = _open_store(work, out, tiles, restart=overwrite and not claim.resumed)
-        done = _fill(work, outputs, store, engine, progress)
+    with on_disk(path) as place:
+        request = request_of(
+            place, model, bands=bands, bbox=bbox, opening=opening, radiometry=radiometry, engine=engine
+        )
+        dtype = None if probabilities is None else probabilities_dtype
+        with claimed(outputs.paths, f"{request} {dtype}", overwrite) as claim:
+            card = read_card(model)
+            scene = scene_for_model(place, card, bands, opening=opening, bbox=bbox, radiometry=radiometry, force=force)
+            device = pick_device(engine.device)
+            plan = _plan(scene, card, model, device, engine, bbox)
+            work = Work(plan, model.absolute(), fingerprint(model), str(device), request, dtype)
+            store = _open_store(work, out, tiles, restart=overwrite and not claim.resumed)
+            done = _fill(work, outputs, store, engine, progress)
     return _summary(plan, *done, time.perf_counter() - start)
 
 

@@ -16,6 +16,9 @@ __all__ = ["Batch", "Report", "status"]
 def status(folder: Path | str) -> Batch | Report:
     """The state of the batch of a folder, or the last run of the job of a folder; and who is at work there.
 
+    Args:
+        folder: what `run` or `monitor` wrote to: a folder, or the URL of a prefix in an object store.
+
     Raises:
         OutputError: there is none, or its state cannot be read.
     """

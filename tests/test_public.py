@@ -1,0 +1,144 @@
+"""What is public: the verbs, their arguments, and how a product shows itself."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+from levels import learned_model, write_levels
+from made import blobs, levels, make_product
+
+import geounet
+from geounet.errors import LabelError, OutputError
+
+LIST = Path(__file__).with_name("public.txt")
+
+
+def listed():
+    """Each public name with its arguments and their defaults, a line each."""
+    for name in sorted(geounet.__all__):
+        thing = getattr(geounet, name)
+        yield f"{name}{'' if issubclass_of_error(thing) else inspect.signature(thing)}"
+
+
+def issubclass_of_error(thing):
+    return inspect.isclass(thing) and issubclass(thing, Exception)
+
+
+def test_what_is_public_does_not_change_unseen():
+    """A line that differs is a change for all who use it: a new version, and a line in CHANGELOG.md."""
+    found = "\n".join(_stable()) + "\n"
+    assert found == LIST.read_text(encoding="utf-8"), "write tests/public.txt anew: python tests/test_public.py"
+
+
+def _stable():
+    """Without the addresses of functions that are defaults."""
+    import re
+
+    return [re.sub(r"<function .*? at 0x[0-9a-f]+>", "...", line) for line in listed()]
+
+
+def test_every_public_thing_says_what_it_is():
+    for name in geounet.__all__:
+        assert inspect.getdoc(getattr(geounet, name)), name
+    verbs = [getattr(geounet, name) for name in geounet.__all__ if inspect.isfunction(getattr(geounet, name))]
+    assert len(verbs) > 15
+    for verb in verbs:
+        text = inspect.getdoc(verb)
+        missing = [argument for argument in inspect.signature(verb).parameters if f"\n    {argument}: " not in text]
+        assert missing == [], verb
+        assert "Raises:" in text, verb
+
+
+def test_importing_geounet_imports_nothing_heavy():
+    heavy = ["torch", "rasterio", "xarray", "geopandas", "numpy", "click", "dask"]
+    code = f"import sys, geounet; print([name for name in {heavy} if name in sys.modules], len(sys.modules) < 200)"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "True"]
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    assert {"predict", "open_product"} <= set(dir(geounet))
+    with pytest.raises(AttributeError, match="no attribute 'segment'"):
+        _ = geounet.segment
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    codes = blobs(120, 190)
+    return make_product(tmp_path_factory.mktemp("made") / "p0", codes, levels(codes))
+
+
+def test_a_product_holds_arrays_polygons_and_areas(made):
+    product = geounet.open_product(made)
+    with rasterio.open(made / "classes.tif") as classes, rasterio.open(made / "confidence.tif") as confidence:
+        codes, stored = classes.read(1), confidence.read(1)
+    np.testing.assert_array_equal(product.classes, codes)
+    np.testing.assert_allclose(product.confidence, np.where(codes == 255, np.nan, stored / 254), rtol=1e-6)
+    frame = gpd.read_parquet(made / "polygons.parquet")
+    assert product.polygons["id"].tolist() == frame["id"].tolist()
+    assert product.polygons.crs == frame.crs
+    assert product.areas["area_ha"].to_dict() == pytest.approx(frame.groupby("class")["area_ha"].sum().to_dict())
+    assert product.areas["area_ha"].is_monotonic_decreasing
+
+
+def test_a_product_shows_itself_in_a_notebook(made):
+    text = geounet.open_product(made)._repr_html_()
+    assert text.count("<img") == 1
+    assert "data:image/png;base64," in text
+    areas = geounet.open_product(made).areas
+    assert all(f"{area:,.2f}" in text for area in areas["area_ha"])
+    bare = geounet.open_product(made / "classes.tif")._repr_html_()
+    assert "data:image/png;base64," in bare
+    assert "water" in bare
+
+
+def test_a_product_is_explored_without_a_network(made):
+    page = geounet.open_product(made).explore()
+    assert "Content-Security-Policy" in page.html
+    assert page._repr_html_().startswith("<iframe srcdoc=")
+    assert "Doubtful places" in page.html
+    assert "<title>classes</title>" in geounet.open_product(made / "classes.tif").explore().html
+
+
+def test_what_is_not_there_is_said(made, tmp_path):
+    for name, words in [("polygons", "no polygon file"), ("confidence", "no raster of confidences")]:
+        with pytest.raises(OutputError, match=words):
+            getattr(geounet.open_product(made / "classes.tif"), name)
+    with pytest.raises(OutputError, match="does not exist"):
+        geounet.open_product(tmp_path / "none")
+    make_product(made.parent / "p1", blobs(20, 30))
+    with pytest.raises(OutputError, match="holds 2 products"):
+        geounet.open_product(made.parent)
+    with pytest.raises((OutputError, LabelError)):
+        geounet.open_product(made / "polygons.parquet").classes  # noqa: B018
+
+
+def test_an_opened_scene_is_predicted_as_its_file(tmp_path):
+    """In chunks; what is invalid stays so; what is done to the array is what is predicted."""
+    learned_model(tmp_path / "m.safetensors")
+    codes = blobs(90, 130, side=9)
+    file = write_levels(tmp_path / "s.tif", codes)
+    geounet.predict(file, tmp_path / "m.safetensors", tmp_path / "a.tif")
+    scene = geounet.open_scene(file, chunk_size=32)
+    geounet.predict(scene, tmp_path / "m.safetensors", tmp_path / "b.tif")
+    turned = 250 - scene
+    geounet.predict(turned.where(turned > 0), tmp_path / "m.safetensors", tmp_path / "c.tif")
+    found = []
+    for name in "abc":
+        with rasterio.open(tmp_path / f"{name}.tif") as raster:
+            found.append(raster.read(1))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] == codes).mean() > 0.9
+    valid = found[0] != 255
+    assert (found[2][valid] != found[0][valid]).mean() > 0.5
+
+
+if __name__ == "__main__":
+    LIST.write_text("\n".join(_stable()) + "\n", encoding="utf-8")
