@@ -5,7 +5,7 @@ READY := .venv/.ready
 VALIDATOR := .venv/fiboa/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install validator demo test test-avx2 test-servers test-qgis test-faults test-real coverage check bench sample-tiles sample-model clean
+.PHONY: help install validator demo test test-avx2 test-servers test-qgis test-docs docs dist test-faults test-real coverage check bench sample-tiles sample-model clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -29,17 +29,27 @@ $(VALIDATOR): $(READY)
 validator: $(VALIDATOR) ## Install fiboa's validator into .venv/fiboa; without it its test is skipped.
 
 test: $(READY) ## Run the test suite (some minutes on 2 cores).
-	$(BIN)/pytest -m "not real and not fault and not server and not qgis" --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -m "not real and not fault and not server and not qgis and not docs" --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-avx2: $(READY) ## Run the tests of what networks compute as on a CPU without AVX-512 (PyTorch, oneDNN, OpenVINO).
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 \
 	  $(BIN)/pytest -m "numerical and not real" --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-servers: $(READY) ## Run the tests with servers and browsers, which they start themselves.
-	$(BIN)/pytest -m "server and not real and not qgis" --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -m "server and not real and not qgis and not docs" --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-qgis: $(READY) ## Run the tests that open files in QGIS, off screen; without QGIS they are skipped.
 	$(BIN)/pytest -m qgis --numprocesses logical --maxprocesses 4
+
+test-docs: $(READY) ## Build the documentation, and run every command line and block of code in it.
+	$(BIN)/pytest -m docs --numprocesses logical --maxprocesses 4
+
+docs: $(READY) ## Build the documentation into site/, which opens without a server.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+dist: $(READY) ## Build wheel and sdist into dist/.
+	rm -rf dist
+	$(BIN)/python -m build
 
 test-faults: $(READY) ## Run the tests that kill processes at moments of their work.
 	$(BIN)/pytest -m fault --numprocesses logical --maxprocesses 4
@@ -48,7 +58,7 @@ test-real: $(READY) ## Run the tests on real data, found through GEOUNET_DATA.
 	$(BIN)/pytest -m real
 
 coverage: $(READY) ## Run the test suite and show what it does not reach.
-	$(BIN)/pytest -m "not real and not fault and not qgis" --cov
+	$(BIN)/pytest -m "not real and not fault and not qgis and not docs" --cov
 
 check: $(READY) ## Lint, format check and types.
 	$(BIN)/ruff check .
@@ -68,5 +78,5 @@ sample-model: $(READY) ## Train sample_tiles/model.safetensors anew (3 minutes o
 	  --out model.safetensors --overwrite
 
 clean: ## Remove what was built; the sources stay.
-	rm -rf .venv build dist *.egg-info demo_output benchmark_results .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info demo_output benchmark_results .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -78,7 +78,13 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for: torch, rasterio and xarray take their time (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_ELSEWHERE.get(name, f"geounet.tasks.{name}")), name)
+    found = getattr(importlib.import_module(_ELSEWHERE.get(name, f"geounet.tasks.{name}")), name)
+    if name in _ELSEWHERE:
+        return found
+    from geounet.calling import with_paths
+
+    globals()[name] = verb = with_paths(found)
+    return verb
 
 
 def __dir__() -> list[str]:

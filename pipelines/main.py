@@ -54,6 +54,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f".{cmd_name}", __package__).command
+        command.name = cmd_name
         library = LIBRARIES.get(cmd_name, cmd_name)
         return _loading(command, f"geounet.tasks.{library}") if library else command
 

@@ -15,6 +15,7 @@ from levels import learned_model, write_levels
 from made import blobs, levels, make_product
 
 import geounet
+from geounet.components.cleaning import Cleaning
 from geounet.errors import LabelError, OutputError
 
 LIST = Path(__file__).with_name("public.txt")
@@ -54,6 +55,19 @@ def test_every_public_thing_says_what_it_is():
         missing = [argument for argument in inspect.signature(verb).parameters if f"\n    {argument}: " not in text]
         assert missing == [], verb
         assert "Raises:" in text, verb
+
+
+def test_texts_stand_for_paths(made, tmp_path):
+    """Wherever a path is wanted, in lists too; names that may be URLs stay what they are."""
+    out = str(tmp_path / "fields.gpkg")
+    assert geounet.vectorize(str(made / "classes.tif"), out).polygons == len(gpd.read_file(out))
+    cleaned = geounet.clean(str(made / "classes.tif"), str(tmp_path / "c.tif"), Cleaning(majority=1))
+    assert cleaned.valid > 0
+    product = geounet.open_product(str(made))
+    changed = geounet.change(str(made), str(made), str(tmp_path / "change"))
+    assert product.name == "p0"
+    assert changed.changed_ha == 0
+    assert geounet.vectorize.__wrapped__.__module__ == "geounet.tasks.vectorize"
 
 
 def test_importing_geounet_imports_nothing_heavy():

@@ -80,7 +80,7 @@ def write_mbtiles(path: Path, raster: Path, paint: NDArray[np.uint8], zooms: Zoo
                 window = rasterio.windows.Window(0, row, width, min(TILE, height - row))
                 tiles.write(np.moveaxis(paint[warped.read(1, window=window)], -1, 0), window=window)
         if zooms.least < zooms.most:
-            with rasterio.open(path, "r+") as tiles:
+            with small_cache(), rasterio.open(path, "r+") as tiles:
                 tiles.build_overviews([2**step for step in range(1, zooms.most - zooms.least + 1)], Resampling.nearest)
     except rasterio.errors.RasterioError as error:
         raise OutputError(f"{path} cannot be written: {' '.join(str(error).split())}") from error
@@ -109,7 +109,7 @@ def write_geopackage_raster(path: Path, raster: Path, table: str) -> None:
         with small_cache():
             _copy_as_table(raster, path, table)
         steps = [2**step for step in range(1, 12) if max(scene.height, scene.width) > TILE << (step - 1)]
-        with rasterio.open(f"GPKG:{path}:{table}", "r+") as copy:
+        with small_cache(), rasterio.open(f"GPKG:{path}:{table}", "r+") as copy:
             copy.build_overviews(steps, Resampling.nearest)
     except rasterio.errors.RasterioError as error:
         raise OutputError(f"{path} cannot be written: {' '.join(str(error).split())}") from error

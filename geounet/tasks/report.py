@@ -19,7 +19,7 @@ from geounet.jobs.report import RECORD as JOB_RECORD
 from geounet.jobs.report import read_report
 from geounet.outputs import atomic, check_ending, check_output
 from geounet.pages.charts import Ground, footprint_map
-from geounet.pages.markup import ENDINGS, document, facts, remarks, section, table, tiles
+from geounet.pages.markup import ENDINGS, document, facts, file_name, remarks, section, table, tiles
 from geounet.pages.monitoring import monitoring_page
 from geounet.pages.plane import gather
 from geounet.pages.report import Shown, area_section, field_sections, write_page
@@ -119,7 +119,11 @@ def _what_is_known(
     if found is not None:
         product, making = found
         options = ", ".join(f"{name} {value}" for name, value in making.options.items() if name != "vector_format")
-        known |= {"Scene": product.scene, "Model": making.model[:12], **({"Options": options} if options else {})}
+        known |= {
+            "Scene": file_name(product.scene),
+            "Model": making.model[:12],
+            **({"Options": options} if options else {}),
+        }
         numbers += [(f"{product.valid_share:.1%}", "valid"), (f"{product.masked_share:.1%}", "masked")]
     if fields is not None:
         sure = fields.confidences[np.isfinite(fields.confidences)]
