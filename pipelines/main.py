@@ -36,9 +36,21 @@ COMMANDS = {
     "report": "Write a page to look at.",
     "models": "Show, check, import and export models.",
     "demo": "Run the whole chain on the sample tiles.",
+    "completion": "Complete commands in a shell.",
 }
 
-LIBRARIES = {"demo": "product", "models": None}
+BEGIN = """
+Where to begin:
+
+\b
+  geounet demo                            a sample scene, from pixels to polygons
+  geounet info ANYTHING                   what it is, and what can be done with it
+  geounet train IMAGES --labels LABELS -o model.safetensors
+  geounet run SCENE -m model.safetensors -o products/
+  geounet report products/ -o page.html
+"""
+
+LIBRARIES = {"completion": None, "demo": "product", "models": None}
 """The module of geounet.tasks that a command is for, where it has another name."""
 
 
@@ -91,7 +103,7 @@ def _loading(command: click.Command, library: str) -> click.Command:
     return twin
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=BEGIN)
 @click.version_option(package_name="geounet")
 def cli() -> None:
     """Satellite scenes to class rasters and polygons: the same whatever the tile size."""

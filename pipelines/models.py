@@ -23,6 +23,26 @@ def command() -> None:
     """Show, check, import and export model files."""
 
 
+@command.command("list")
+@options.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.common
+def list_(as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - no progress here
+    """Name the models that come with geounet; `--model NAME` takes one of them."""
+    from geounet.models.model_file import read_card
+
+    found = {}
+    for name, path in options.own_models().items():
+        card = read_card(path)
+        classes, bands = ([item.name for item in part] for part in (card.classes, card.bands))
+        found[name] = {"path": str(path), "bands": bands, "classes": classes, "resolution_m": card.resolution}
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for name, told in found.items():
+        click.echo(f"{name}: {', '.join(told['classes'])}; bands {', '.join(told['bands'])}")
+        click.echo(f"  {told['path']}")
+
+
 @command.command("show")
 @click.argument("model", type=_PATH)
 @options.option("--json", "as_json", is_flag=True, help="Print JSON.")

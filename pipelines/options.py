@@ -109,13 +109,33 @@ workers = option(
     "--workers", type=click.IntRange(min=1), default=1, show_default=True,
     help="Worker processes of the local scheduler; one works within this process.",
 )  # fmt: skip
+
+
+def own_models() -> dict[str, Path]:
+    """The models that come with geounet, by their names."""
+    from importlib.resources import files
+
+    return {"sample": Path(str(files("geounet_sample_tiles"))) / "model.safetensors"}
+
+
+def file_of_model(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
+    """A model file; of one that comes with geounet its name is enough."""
+    if path is None or path.exists() or path.suffix:
+        return path
+    known = own_models()
+    if str(path) not in known:
+        raise click.BadParameter(f"{path} is neither a file nor one of the models that come along ({', '.join(known)})")
+    return known[str(path)]
+
+
 model = option(
     "--model",
     "-m",
     "model",
     required=True,
     type=click.Path(path_type=Path),
-    help="Model file (.safetensors).",
+    callback=file_of_model,
+    help="Model file (.safetensors), or the name of one that comes along (geounet models list).",
 )
 bands = option(
     "--bands",

@@ -22,7 +22,7 @@ MODULES = {
 ORDER = [
     "errors", "calling", "grid", "allocation", "compiling", "light_torchvision", "classes", "class_tables", "outputs",
     "raster", "object_stores", "sources", "models", "data", "components", "outlines", "formats", "engine", "training",
-    "metrics", "arrays", "pages", "products", "maps", "changes", "jobs", "alerts", "exports",
+    "metrics", "arrays", "pages", "products", "maps", "changes", "jobs", "alerts", "exports", "recognition",
     "tasks",
 ]  # fmt: skip
 

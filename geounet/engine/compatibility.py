@@ -143,9 +143,11 @@ def _bands_of_raster(scene: Scene, card: ModelCard) -> tuple[int, ...]:
         return tuple(band.number for band in card.bands)
     if len(scene.bands) == len(card.bands):
         return scene.bands
+    enough = len(scene.bands) >= len(card.bands)
+    remedy = "say which with --bands 1,2,..." if enough else "another model is needed: train one on scenes of this kind"
     raise SceneError(
         f"{scene.label} has {len(scene.bands)} band(s) ({', '.join(scene.band_names)}), but the model reads "
-        f"{len(card.bands)} ({_names(card)}) of scenes with {card.scene_bands}; say which with --bands 1,2,..."
+        f"{len(card.bands)} ({_names(card)}) of scenes with {card.scene_bands}; {remedy}"
     )
 
 
@@ -165,5 +167,5 @@ def _check_resolution(scene: Scene, card: ModelCard) -> None:
     if abs(found / card.resolution - 1) > card.resolution_tolerance:
         raise SceneError(
             f"{scene.label} has pixels of {found:.3g} m, but the model was trained on {card.resolution:.3g} m "
-            f"(+- {card.resolution_tolerance:.0%}); resample it first, for instance with gdalwarp -tr"
+            f"(+- {card.resolution_tolerance:.0%}); --resolution model brings it there"
         )

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from geounet.engine.compatibility import scene_for_model
 from geounet.engine.radiometry import read_how
-from geounet.errors import SceneError
+from geounet.errors import GeounetError, SceneError
 from geounet.models.model_file import read_card
+from geounet.raster.class_raster import load_class_raster
+from geounet.raster.cog import classes_of
 from geounet.raster.opening import AS_IS, Opening
 from geounet.raster.placement import bounds_of, crs_code, crs_name, pixel_size
 from geounet.raster.remarks import remarks_on
 from geounet.raster.samples import read_sample
 from geounet.raster.scene import read_overview
+from geounet.recognition import recognise
+from geounet.sources.listing import list_scenes
 from geounet.sources.scenes import described, frame_of, scene_id, scene_time
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from geounet.raster.scene import Scene
 
 _SAMPLE = 512
@@ -35,8 +38,10 @@ def info(
 ) -> dict[str, Any]:
     """A scene's size, bands, georeference, nodata and values (on a sample of at most 512 x 512 pixels), as JSON.
 
-    `remarks` are sentences about what it says of itself and its values contradict. With a model, `fits` says whether it
-    can be applied, and `reason` why not; `numbers` how they are read for it.
+    Of what is no scene (a product, a batch, a job, a model, polygons, a class table) it says what it is instead, see
+    :func:`geounet.recognition.recognise`; `next` are command lines that make sense with either. `remarks` are
+    sentences about what it says of itself and its values contradict. With a model, `fits` says whether it can be
+    applied, and `reason` why not; `numbers` how they are read for it.
 
     Args:
         path: the scene, see :func:`geounet.sources.scenes.open_scene`.
@@ -49,12 +54,18 @@ def info(
         SceneError: the scene cannot be opened.
         ModelError: the model file cannot be read.
     """
+    found = recognise(path) if model is None else None
+    if found is not None:
+        return found
     item = described(path)
+    if item is None and Path(path).is_dir():
+        return _folder_of_scenes(path)
     scene = frame_of(path, opening=opening)
     size = pixel_size(scene)
     values, valid = read_overview(scene, _SAMPLE, _SAMPLE)
     description: dict[str, Any] = {
         "path": scene.label,
+        "kind": "class raster" if _is_class_raster(path) else "scene",
         "id": scene_id(path, item),
         "datetime": scene_time(path, scene, item) or None,
         "height": scene.height,
@@ -71,6 +82,7 @@ def info(
         "band_values": _band_values(scene, values, valid),
         "remarks": [remark.text for remark in remarks_on(scene, read_sample(scene))],
     }
+    description["next"] = _next(description)
     if model is not None:
         card = read_card(model)
         try:
@@ -81,6 +93,31 @@ def info(
             return {**description, "fits": False, "reason": str(error)}
         return {**description, "fits": True, "reads_bands": list(fitted.bands), "numbers": read_how(scene, fitted)}
     return description
+
+
+def _folder_of_scenes(path: str | Path) -> dict[str, Any]:
+    """Raises SceneError where there is none."""
+    names = list_scenes([path])
+    facts = {"scenes": len(names), "first": names[0], "last": names[-1]}
+    following = [f"geounet info {names[0]}", f"geounet run {path} -m MODEL -o products/"]
+    return {"path": str(path), "kind": "folder of scenes", "facts": facts, "next": following}
+
+
+def _is_class_raster(path: str | Path) -> bool:
+    try:
+        return bool(load_class_raster(Path(path)) and classes_of(path))
+    except (GeounetError, OSError):
+        return False
+
+
+def _next(told: dict[str, Any]) -> list[str]:
+    """Command lines that make sense with it."""
+    path = told["path"]
+    if told["kind"] == "class raster":
+        return [f"geounet vectorize {path} -o fields.gpkg", f"geounet report {path} -o page.html",
+                f"geounet evaluate {path} LABELS"]  # fmt: skip
+    return [f"geounet info {path} -m MODEL", f"geounet run {path} -m MODEL -o products/",
+            f"geounet train {path} --labels LABELS -o MODEL"]  # fmt: skip
 
 
 def _validity(scene: Scene) -> str:

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import postgis_server
 from made import VALUES, make_product
 
-FIELD = 9
+FIELD = 6
 """Pixels of a field's side, about."""
 ENDINGS = ("gpkg", "fgb", "parquet", "geojson", "shp")
 THEIRS = """

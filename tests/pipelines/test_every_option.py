@@ -218,6 +218,8 @@ CASES = {
         "export made -o o.qgz",
     ],
     "report": ["report made/a -o o.html", "report made -o o.html --overwrite", "report c.tif -o o.html"],
+    "models list": ["models list --json"],
+    "completion": ["completion bash", "completion zsh", "completion fish"],
     "models show": ["models show m.safetensors --json"],
     "models verify": ["models verify m.safetensors"],
     "models import": [
