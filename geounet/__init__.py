@@ -81,9 +81,9 @@ def __getattr__(name: str) -> Any:
     found = getattr(importlib.import_module(_ELSEWHERE.get(name, f"geounet.tasks.{name}")), name)
     if name in _ELSEWHERE:
         return found
-    from geounet.calling import with_paths
+    from geounet.calling import with_options
 
-    globals()[name] = verb = with_paths(found)
+    globals()[name] = verb = with_options(found)
     return verb
 
 

@@ -52,7 +52,11 @@ def test_every_public_thing_says_what_it_is():
     assert len(verbs) > 15
     for verb in verbs:
         text = inspect.getdoc(verb)
-        missing = [argument for argument in inspect.signature(verb).parameters if f"\n    {argument}: " not in text]
+        missing = [
+            argument
+            for argument in inspect.signature(inspect.unwrap(verb)).parameters
+            if f"\n    {argument}: " not in text
+        ]
         assert missing == [], verb
         assert "Raises:" in text, verb
 
@@ -68,6 +72,44 @@ def test_texts_stand_for_paths(made, tmp_path):
     assert product.name == "p0"
     assert changed.changed_ha == 0
     assert geounet.vectorize.__wrapped__.__module__ == "geounet.tasks.vectorize"
+
+
+def test_options_of_the_command_line_are_keywords(made, tmp_path):
+    """By the command line's names, in groups within groups; on top of a group that is given; none unknown."""
+    learned_model(tmp_path / "m.safetensors")
+    scene = str(write_levels(tmp_path / "s.tif", blobs(70, 90)))
+    model = str(tmp_path / "m.safetensors")
+    engine = geounet.Engine(tile_size=32, precision="fp32")
+    geounet.predict(
+        scene, model, str(tmp_path / "a.tif"), engine=engine, window_size=64, mask=["grey:1"], mask_dilate=1
+    )
+    with rasterio.open(tmp_path / "a.tif") as raster:
+        tags = raster.tags()
+    assert (tags["PRECISION"], tags["WINDOW"]) == ("fp32", "64 x 64")
+    batch = geounet.run([scene], model, str(tmp_path / "p"), format="fgb", simplify=9, precision="fp32", tile_size=48)
+    assert batch.scenes[0].state == "done"
+    record = (tmp_path / "p/s/item.json").read_text()
+    assert '"vector_format": "fgb"' in record
+    assert '"simplification": 9' in record
+    assert '"precision": "fp32"' in record
+    with pytest.raises(TypeError, match=r"unexpected keyword argument .tilesize.; there are .*tile_size"):
+        geounet.predict(scene, model, "o.tif", tilesize=3)
+    with pytest.raises(TypeError, match="required"):
+        geounet.predict(scene)
+    parameters = inspect.signature(geounet.run).parameters
+    assert (parameters["window_size"].default, parameters["min_area"].default) == (None, 0.0)
+
+
+def test_training_is_one_call(tmp_path):
+    """Images, labels and a class table by their names, as `geounet train` takes them."""
+    samples = Path(__file__).parents[1] / "sample_tiles"
+    card = geounet.train(
+        str(samples / "train/images"), str(tmp_path / "m.safetensors"), labels=str(samples / "train/labels.gpkg"),
+        classes=str(samples / "classes.csv"), depth=1, width=4, patch_size=32, patches=4, batch_size=2, epochs=1,
+    )  # fmt: skip
+    assert [item.name for item in card.classes][:2] == ["water", "forest"]
+    assert card.architecture.depth == 1
+    assert geounet.info(samples / "val/images/scene_spring.tif", str(tmp_path / "m.safetensors"))["fits"]
 
 
 def test_importing_geounet_imports_nothing_heavy():
