@@ -63,24 +63,30 @@ def box_of(scene: Scene) -> tuple[float, float, float, float]:
     Raises:
         SceneError: it has no place on the globe, or lies across the antimeridian, where the map of tiles ends.
     """
-    outline = outline_of(scene, WGS84)
-    if scene.crs is None or outline.is_empty:
-        raise SceneError(f"{scene.label} has no CRS that leads to longitude and latitude, by which tiles are placed")
-    planar = CRS.from_wkt(scene.crs.to_wkt()).is_geographic
-    west, south, east, north = bbox_of(cut(outline, planar=planar))
+    west, south, east, north = _around(scene)
     if west > east:
         raise SceneError(f"{scene.label} lies across the antimeridian, where the map of tiles ends; export its parts")
     return west, max(south, -NORTHERNMOST), east, min(north, NORTHERNMOST)
+
+
+def _around(scene: Scene) -> list[float]:
+    """The same, with west greater than east across the antimeridian."""
+    outline = outline_of(scene, WGS84)
+    if scene.crs is None or outline.is_empty:
+        raise SceneError(f"{scene.label} has no CRS that leads to longitude and latitude, by which tiles are placed")
+    return bbox_of(cut(outline, planar=CRS.from_wkt(scene.crs.to_wkt()).is_geographic))
 
 
 def zooms_of(scene: Scene, least: int | None = None, most: int | None = None) -> Zooms:
     """Zoom levels for a raster: down to the one that shows its pixels; or what is asked for.
 
     Raises:
-        SceneError: see :func:`box_of`.
+        SceneError: it has no place on the globe.
         ValueError: the least is more than the most.
     """
-    box = box_of(scene)
+    west, south, east, north = _around(scene)
+    # Across the antimeridian what fits into a tile is the whole map.
+    box = (west, south, east, north) if west <= east else (-180.0, south, 180.0, north)
     metres = min(pixel_size(scene) or (1.0,))
     deepest = zoom_of(metres, (box[1] + box[3]) / 2) if most is None else most
     return Zooms(min(zooms_over(box, deepest).least, deepest) if least is None else least, deepest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import tempfile
 from contextlib import suppress
 from dataclasses import asdict
 from html import escape
@@ -30,6 +31,7 @@ from geounet.raster.globe import WGS84
 from geounet.raster.placement import crs_name, outline_of
 from geounet.raster.scene import load_scene
 from geounet.sources.scenes import view_of
+from geounet.tasks.vectorize import vectorize
 
 if TYPE_CHECKING:
     from geounet.classes import LandClass
@@ -87,12 +89,21 @@ def _of_subject(subject: Subject) -> Shown:
         raise OutputError(f"{subject.name} is a polygon file; a page is made of a product, a class raster or a batch")
     classes = load_scene(subject.classes)
     scene, notes = _scene_of(subject, classes)
-    fields = None if subject.polygons is None else gather(read_batches(subject.polygons))
+    fields = _fields_of(subject)
     known, numbers = _what_is_known(subject, classes, fields)
-    if subject.polygons is None:
-        notes.append("There are no polygons beside a class raster: areas and fields are those of a product's page.")
     confidence = None if subject.confidence is None else load_scene(subject.confidence)
     return Shown(subject.name, known, numbers, tuple(notes), classes, subject.legend, confidence, scene, fields)
+
+
+def _fields_of(subject: Subject) -> Fields:
+    """Counted of a product's polygons; those of a class raster are traced for the purpose."""
+    if subject.polygons is not None:
+        return gather(read_batches(subject.polygons))
+    assert subject.classes is not None, "a subject has a raster or polygons"
+    with tempfile.TemporaryDirectory(prefix="geounet-") as folder:
+        traced = Path(folder, "polygons.parquet")
+        vectorize(subject.classes, traced, confidence=subject.confidence)
+        return gather(read_batches(traced))
 
 
 def _scene_of(subject: Subject, classes: Scene) -> tuple[Scene | None, list[str]]:

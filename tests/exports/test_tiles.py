@@ -137,6 +137,17 @@ def test_several_zones_lie_where_they_are(batch, tmp_path):
     assert 20.9 < east["p1"] < 21.1
 
 
+def test_polygons_across_the_antimeridian_lie_on_both_sides(tmp_path, write_scene):
+    raster = write_scene(tmp_path / "e.tif", blobs(20, 30, 0, 4), nodata=255, crs="EPSG:32660",
+                         transform=Affine(1000, 0, 710_000, 0, -1000, 5e6))  # fmt: skip
+    export(raster, tmp_path / "o.mbtiles", layers=["polygons"], max_zoom=7)
+    shapes = [shape for shape, _ in vector_features(tmp_path / "o.mbtiles")[7] if not shape.is_empty]
+    sides = np.array([shape.centroid.x for shape in shapes])
+    assert (sides > 0.99 * HALF).any()
+    assert (sides < -0.99 * HALF).any()
+    assert (np.abs(sides) > 0.99 * HALF).all()
+
+
 def test_pmtiles_hold_the_same_tiles(batch, tiles, tmp_path):
     export(batch / "p0", tmp_path / "fields.pmtiles", min_zoom=9)
     with (tmp_path / "fields.pmtiles").open("rb") as file, sqlite3.connect(tiles) as database:
@@ -215,7 +226,7 @@ def test_what_is_refused(batch, tmp_path, write_scene):
     for sources, target, words, options in [
         (plain, "o.mbtiles", "no CRS", {}),
         (plain, "o.mbtiles", "no CRS", {"layers": ["polygons"]}),
-        (east, "o.pmtiles", "antimeridian", {}),
+        (east, "o.pmtiles", "antimeridian", {"layers": ["classes"]}),
         (batch, "o.mbtiles", "mosaic", {"layers": ["classes"]}),
         (batch / "p0", "o.mbtiles", "one layer", {"layers": ["classes", "polygons"]}),
         (batch / "p0", "o.mbtiles", "Web Mercator", {"crs": "EPSG:3035"}),

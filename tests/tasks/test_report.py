@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 from browser import BROWSER, parsed
+from levels import learned_model, write_levels
 from made import NORTH_UP, VALUES, blobs, levels, make_product
 from untrained import CLASSES
 
@@ -23,6 +24,7 @@ from geounet.pages.plane import doubtful, gather
 from geounet.raster.cog import classes_of
 from geounet.raster.scene import load_scene
 from geounet.tasks.change import change
+from geounet.tasks.monitor import monitor
 from geounet.tasks.report import report
 
 in_browser = [pytest.mark.server, pytest.mark.skipif(not BROWSER, reason="there is no Chromium here")]
@@ -93,6 +95,33 @@ def test_the_page_of_a_change_has_its_matrix(batch, tmp_path):
     for row in rows:
         assert f"{float(row['hectares']):,.2f}" in text
     assert "Transitions" in text
+
+
+def test_the_page_of_a_map_counts_fields_that_are_traced_for_it(batch, tmp_path):
+    page = report(batch / "p1/classes.tif", tmp_path / "m.html")
+    frame = gpd.read_parquet(batch / "p1/polygons.parquet")
+    assert sum(int(row["polygons"]) for row in areas_of(page)) == len(frame)
+
+
+def test_the_page_of_a_job_has_events_timeline_and_runs(tmp_path):
+    learned_model(tmp_path / "m.safetensors")
+    codes = blobs(60, 80, side=12)
+    for number in range(3):
+        write_levels(
+            tmp_path / f"incoming/s_2024010{number + 1}.tif", codes if number < 1 else np.roll(codes, 12, axis=1)
+        )
+    (tmp_path / "job.toml").write_text(
+        'name = "j"\nout = "state"\n[source]\npath = "incoming"\n[model]\nfile = "m.safetensors"\n'
+        '[change]\nconfirm = "1 of 2"\n'
+    )
+    made = monitor(tmp_path / "job.toml")
+    text = report(tmp_path / "state", tmp_path / "j.html").read_text(encoding="utf-8")
+    parsed(text)
+    events = gpd.read_parquet(tmp_path / "state/events.parquet")
+    assert len(events) > 3
+    assert all(str(identifier) in text for identifier in events["id"])
+    assert "Timeline" in text
+    assert f"<b>{made.scenes}</b>" in text
 
 
 def test_doubtful_places_are_where_the_map_is_least_sure(batch):
