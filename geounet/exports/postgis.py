@@ -19,6 +19,7 @@ import pyarrow.csv
 import shapely
 
 from geounet.errors import OutputError
+from geounet.exports.stream import PRODUCT
 from geounet.formats.batches import Layer, attributes_of, geometries_of, schema_of_attributes, to_columns, to_multi
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ _log = logging.getLogger(__name__)
 
 MODES = ("create", "append", "replace", "upsert")
 """What becomes of a table that is there: refused; kept; dropped; kept but for the same products' rows."""
-PRODUCT = "product"
-"""The column that says which product a polygon is of."""
 _GEOMETRY = "geom"
 _OWN = ("gid", PRODUCT, _GEOMETRY)
 _LONGEST = 63

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import tempfile
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import shapely
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
@@ -19,11 +18,12 @@ from geounet.exports import postgis, raster_tiles, vector_tiles
 from geounet.exports.pmtiles import as_pmtiles
 from geounet.exports.pyramid import Zooms, zooms_of, zooms_over
 from geounet.exports.qgis_project import Group, ProjectLayer, write_project
+from geounet.exports.stream import Stream, check_columns, common_crs
 from geounet.exports.subjects import Subject, common_legend, find_subjects
-from geounet.formats.reading import describe_polygons, read_batches
+from geounet.formats.reading import describe_polygons
 from geounet.formats.vector_io import check_place, open_writer
 from geounet.outputs import atomic, check_ending, check_output
-from geounet.raster.globe import WGS84, has_place, to_globe
+from geounet.raster.globe import has_place
 from geounet.raster.scene import load_scene
 from geounet.tasks.vectorize import vectorize
 
@@ -152,81 +152,13 @@ def _check_layers(how: _How, possible: Sequence[str], what: str) -> None:
         raise OutputError(f"{what} has no zoom levels; they are of .pmtiles and .mbtiles")
 
 
-# --- polygons of any source, in one stream
-
-
-@dataclass(slots=True)
-class _Stream:
-    """The polygons of all subjects, and what became of them."""
-
-    files: Files
-    """Each subject with its polygon file."""
-    crs: CRS | None
-    """What they are brought to."""
-    several: bool
-    """Whether they have a column that says whose they are."""
-    progress: Progress
-    count: int = 0
-    empty: int = 0
-    moved: list[str] = field(default_factory=list)
-
-    @property
-    def multi(self) -> bool:
-        """Whether multipolygons may come."""
-        about = [describe_polygons(path) for _, path in self.files]
-        # What is brought to the globe may be cut.
-        moves = self.crs is not None and not all(_same(file.crs, self.crs) for file in about)
-        return moves or any(file.multi for file in about)
-
-    def batches(self) -> Iterator[tuple[Subject, gpd.GeoDataFrame]]:
-        """Frames with the subject that they are of, at least one of each."""
-        expected = [describe_polygons(path).count for _, path in self.files]
-        for (subject, path), count in zip(self.files, expected, strict=True):
-            done = 0
-            for frame in read_batches(path):
-                done += len(frame)
-                self.count += len(frame)
-                yield subject, self._placed(frame, subject)
-                self.progress(self.count, sum(expected))
-            self.empty += count - done
-
-    def _placed(self, frame: gpd.GeoDataFrame, subject: Subject) -> gpd.GeoDataFrame:
-        if self.several and postgis.PRODUCT not in frame.columns:
-            frame.insert(0, postgis.PRODUCT, np.full(len(frame), subject.name, object))
-        if self.crs is None:
-            return frame
-        if _same(frame.crs, self.crs):
-            return frame.set_crs(self.crs, allow_override=True)
-        if frame.crs is None:
-            raise OutputError(f"the polygons of {subject.name} have no CRS, so they cannot be brought to another")
-        if subject.name not in self.moved:
-            self.moved.append(subject.name)
-        if self.crs.equals(WGS84):
-            return frame.set_geometry(to_globe(np.asarray(frame.geometry.array, object), frame.crs), crs=self.crs)
-        moved = frame.to_crs(self.crs)
-        if not np.isfinite(shapely.bounds(np.asarray(moved.geometry.array, object))).all():
-            raise OutputError(
-                f"polygons of {subject.name} lie where {self.crs.name} has no coordinates; give another CRS"
-            )
-        return moved
-
-
 @contextmanager
 def _files_of(subjects: Sequence[Subject]) -> Iterator[Files]:
     """Each subject with its polygon file; a raster's that has none yet is traced into a folder that goes at the end."""
     with ExitStack() as stack:
         files = tuple((subject, _polygons_of(subject, stack)) for subject in subjects)
-        _check_columns(files)
+        check_columns(files)
         yield files
-
-
-def _check_columns(files: Files) -> None:
-    first = files[0][0].name, set(describe_polygons(files[0][1]).columns) - {postgis.PRODUCT}
-    for subject, file in files[1:]:
-        found = set(describe_polygons(file).columns) - {postgis.PRODUCT}
-        if found != first[1]:
-            apart = ", ".join(sorted(found ^ first[1]))
-            raise OutputError(f"{subject.name} and {first[0]} have different attributes ({apart}); export them apart")
 
 
 def _polygons_of(subject: Subject, stack: ExitStack) -> Path:
@@ -237,27 +169,6 @@ def _polygons_of(subject: Subject, stack: ExitStack) -> Path:
     traced = Path(folder, "polygons.parquet")
     vectorize(subject.classes, traced, confidence=subject.confidence)
     return traced
-
-
-def _common_crs(files: Files, path: Path | None = None) -> CRS | None:
-    """The CRS that all are in; None where they are in none; WGS 84 for several that go into GeoJSON anyway.
-
-    Raises:
-        OutputError: they are in several.
-    """
-    found = [describe_polygons(file).crs for _, file in files]
-    kinds = [crs for index, crs in enumerate(found) if not any(_same(crs, other) for other in found[:index])]
-    if len(kinds) == 1:
-        return found[0]
-    if path is not None and path.suffix.lower() in _GEOJSON and all(map(has_place, kinds)):
-        return WGS84
-    named = ", ".join("no CRS" if crs is None else crs.name for crs in kinds)
-    raise OutputError(f"the polygons are in several CRSs ({named}); give one for all, such as --crs EPSG:4326")
-
-
-def _same(one: CRS | None, other: CRS | None) -> bool:
-    """Whether coordinates are the same in both, whatever else files say of their CRS."""
-    return one is other if one is None or other is None else one.equals(other, ignore_axis_order=True)
 
 
 # --- polygon files and GeoPackages
@@ -272,7 +183,7 @@ def _to_file(subjects: Sequence[Subject], path: Path, how: _How) -> Exported:
             _add_rasters(draft, rasters)
         return Exported(str(path), tuple(layers), 0, 0, ())
     with _files_of(subjects) as files:
-        stream = _Stream(files, how.crs or _common_crs(files, path), len(subjects) > 1, how.progress)
+        stream = Stream(files, how.crs or common_crs(files, path), len(subjects) > 1, how.progress)
         check_place(path, stream.crs)
         legend = common_legend(subjects)
         with atomic(path) as draft:
@@ -315,12 +226,12 @@ def _to_table(subjects: Sequence[Subject], table: postgis.Table, how: _How) -> E
         there = writer.srid_wanted()
         fixed = how.crs or (None if there is None else CRS.from_epsg(there))
         with _files_of(subjects) as files:
-            stream = _Stream(files, fixed or _common_crs(files), False, how.progress)
+            stream = Stream(files, fixed or common_crs(files), False, how.progress)
             _fill(writer, stream, legend, there)
     return Exported(table.label, ("polygons",), stream.count, stream.empty, tuple(stream.moved))
 
 
-def _fill(writer: postgis.TableWriter, stream: _Stream, legend: Sequence[LandClass], there: int | None) -> None:
+def _fill(writer: postgis.TableWriter, stream: Stream, legend: Sequence[LandClass], there: int | None) -> None:
     current = None
     for subject, frame in stream.batches():
         if current is None:
@@ -379,7 +290,7 @@ def _vector_tiles(subjects: Sequence[Subject], file: Path, path: Path, how: _How
     totals: dict[Any, tuple[int, float]] = {}
     with _files_of(subjects) as files:
         _check_places(files)
-        stream = _Stream(files, None, len(subjects) > 1, how.progress)
+        stream = Stream(files, None, len(subjects) > 1, how.progress)
         with vector_tiles.open_tiles(file, path.stem, _vector_zooms(subjects, how)) as lines:
             for _, frame in stream.batches():
                 vector_tiles.write_features(lines, frame)
