@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +42,19 @@ def recognise(name: str | Path) -> Found | None:
         return None
     if path.suffix in _KINDS:
         return _KINDS[path.suffix](path)
-    return _polygons(path) if is_polygons(path) and not _is_catalogue(path) else None
+    return _polygons(path) if is_polygons(path) and not (_is_catalogue(path) or _is_raster(path)) else None
+
+
+def _is_raster(path: Path) -> bool:
+    """Whether a GeoPackage holds rasters, and no polygons."""
+    if path.suffix.lower() != ".gpkg":
+        return False
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as file:
+        try:
+            kinds = {kind for (kind,) in file.execute("SELECT data_type FROM gpkg_contents")}
+        except sqlite3.DatabaseError:
+            return False
+    return "features" not in kinds and bool(kinds)
 
 
 def _is_catalogue(path: Path) -> bool:

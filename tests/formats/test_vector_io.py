@@ -58,7 +58,7 @@ def test_what_is_written_reads_back(tmp_path, ending, multi):
     assert found["class_name"].tolist() == ["Äcker", "water, deep"]
     assert found["pixels"].tolist() == [594, 1]
     np.testing.assert_allclose(found["confidence"], [1.0, np.nan])
-    tolerance = 1e-3 if "json" in ending else 0
+    tolerance = 2e-2 if "json" in ending else 0
     assert found.crs.to_epsg() == (4326 if "json" in ending else 32633)
     moved = shapely.hausdorff_distance(found.to_crs(frame.crs).geometry.to_numpy(), frame.geometry.to_numpy())
     assert (moved <= tolerance).all()
@@ -130,7 +130,7 @@ def test_the_layer_of_a_geopackage_is_named_as_the_file(tmp_path):
 
 
 def test_geojson_keeps_to_rfc_7946(tmp_path):
-    """Longitude and latitude, exteriors counter-clockwise, no `crs` member, and decimals enough for millimetres."""
+    """Longitude and latitude, exteriors counter-clockwise, no `crs` member, and seven decimals: a centimetre."""
     path = tmp_path / "out.geojson"
     write_vectors(polygons(), path)
     content = json.loads(path.read_text())
@@ -139,7 +139,7 @@ def test_geojson_keeps_to_rfc_7946(tmp_path):
     assert [shapely.is_ccw(ring) for ring in rings] == [True, False]
     longitude, latitude = content["features"][0]["geometry"]["coordinates"][0][0]
     assert (longitude, latitude) == pytest.approx((15.0, 45.15), abs=0.01)
-    assert any(len(repr(x).split(".")[1]) > 7 for ring in rings for point in ring.coords for x in point)
+    assert max(len(repr(x).split(".")[1]) for ring in rings for point in ring.coords for x in point) == 7
     assert content["features"][1]["properties"]["confidence"] is None
 
 
@@ -261,7 +261,7 @@ def test_many_batches_read_back_as_one_frame(tmp_path_factory, ending, features,
 
 @settings(max_examples=25)
 @given(features=rows, size=st.integers(1, 4))
-def test_geojson_reads_back_to_a_tenth_of_a_millimetre(tmp_path_factory, features, size):
+def test_geojson_reads_back_to_a_centimetre(tmp_path_factory, features, size):
     frame, path = frame_of(features), tmp_path_factory.mktemp("json") / "out.geojson"
     write_in_batches(frame, path, size)
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -272,7 +272,8 @@ def test_geojson_reads_back_to_a_tenth_of_a_millimetre(tmp_path_factory, feature
         read = shapely.geometry.shape(feature["geometry"])
         assert read.is_valid
         assert read.geom_type == geometry.geom_type
-        assert shapely.hausdorff_distance(read, geometry) < 1e-9
+        # Half a unit of the seventh decimal either way.
+        assert shapely.hausdorff_distance(read, geometry) < 1e-7
         for part in shapely.get_parts(read):
             assert shapely.is_ccw(part.exterior)
             assert not shapely.is_ccw(list(part.interiors)).any()
