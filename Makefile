@@ -5,7 +5,7 @@ READY := .venv/.ready
 VALIDATOR := .venv/fiboa/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install validator demo test test-avx2 test-servers test-qgis test-docs docs dist test-faults test-real coverage check bench sample-tiles sample-model clean
+.PHONY: help install validator demo test test-avx2 test-servers test-qgis test-docs docs dist test-long test-faults test-real coverage check bench sample-tiles sample-model clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -29,7 +29,10 @@ $(VALIDATOR): $(READY)
 validator: $(VALIDATOR) ## Install fiboa's validator into .venv/fiboa; without it its test is skipped.
 
 test: $(READY) ## Run the test suite (some minutes on 2 cores).
-	$(BIN)/pytest -m "not real and not fault and not server and not qgis and not docs" --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -m "not real and not fault and not server and not qgis and not docs and not long" --numprocesses logical --maxprocesses 4 --dist loadfile
+
+test-long: $(READY) ## Run the tests of every option of every command, and of whole jobs.
+	$(BIN)/pytest -m long --numprocesses logical --maxprocesses 4
 
 test-avx2: $(READY) ## Run the tests of what networks compute as on a CPU without AVX-512 (PyTorch, oneDNN, OpenVINO).
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 \

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geounet.classes import LandClass, default_class, joined
+import numpy as np
+
+from geounet.classes import LandClass, classes_from_values, default_class, joined
 from geounet.errors import OutputError
 from geounet.formats.reading import columns_of, read_values
 from geounet.outputs import is_unfinished
 from geounet.products.record import CONFIDENCE, RECORD, is_whole, read_record
 from geounet.raster.class_raster import class_names, load_class_raster
 from geounet.raster.cog import classes_of
+from geounet.raster.scene import read_overview
 from geounet.raster.styles import legend_of
 from geounet.sources.polygon_files import is_polygons, split_layer
 
@@ -20,6 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from geounet.products.record import Product
+    from geounet.raster.scene import Scene
+
+_log = logging.getLogger(__name__)
+
+_LOOK = 1024
+"""Pixels along each side of what is read of a raster without a class table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +115,30 @@ def _scene_of(product: Product) -> Path | None:
 def _of_map(path: Path) -> Subject:
     scene = load_class_raster(path)
     names = class_names(scene)
-    legend = classes_of(path)
+    legend = classes_of(path) or _guessed(scene)
     # A palette alone tells no names; what else names them, such as GDAL's sidecar, does.
     named = tuple(LandClass(item.value, str(names[item.value]), item.color) for item in legend)
     return Subject(path.stem, path, None, None, named)
+
+
+def _guessed(scene: Scene) -> tuple[LandClass, ...]:
+    """Classes of a raster without a table, by the values that are seen in a look at it."""
+    values, valid = read_overview(scene, min(_LOOK, scene.height), min(_LOOK, scene.width))
+    found = classes_from_values(np.unique(values[0][valid]).astype(int).tolist())
+    _log.warning("%s has no class table: %d values that are seen in it have colours of ours", scene.label, len(found))
+    return found
+
+
+def complete_legend(legend: Sequence[LandClass], files: Sequence[Path]) -> tuple[LandClass, ...]:
+    """A class table with all classes that polygons are of, those too that it did not name."""
+    whole = {item.value: item for item in legend}
+    for file in files:
+        columns = columns_of(file)
+        if "class" in columns:
+            pairs = read_values(file, [name for name in ("class", "class_name") if name in columns])
+            for position, value in enumerate(sorted(set(pairs) - set(whole))):
+                whole[value] = _class_of(value, position, pairs, {})
+    return tuple(item for _, item in sorted(whole.items()))
 
 
 def _of_polygons(path: Path) -> Subject:

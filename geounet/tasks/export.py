@@ -19,7 +19,7 @@ from geounet.exports.pmtiles import as_pmtiles
 from geounet.exports.pyramid import Zooms, zooms_of, zooms_over
 from geounet.exports.qgis_project import Group, ProjectLayer, write_project
 from geounet.exports.stream import Stream, check_columns, common_crs
-from geounet.exports.subjects import Subject, common_legend, find_subjects
+from geounet.exports.subjects import Subject, common_legend, complete_legend, find_subjects
 from geounet.formats.reading import describe_polygons
 from geounet.formats.vector_io import check_place, open_writer
 from geounet.outputs import atomic, check_ending, check_output
@@ -227,7 +227,7 @@ def _to_table(subjects: Sequence[Subject], table: postgis.Table, how: _How) -> E
         fixed = how.crs or (None if there is None else CRS.from_epsg(there))
         with _files_of(subjects) as files:
             stream = Stream(files, fixed or common_crs(files), False, how.progress)
-            _fill(writer, stream, legend, there)
+            _fill(writer, stream, complete_legend(legend, [file for _, file in files]), there)
     return Exported(table.label, ("polygons",), stream.count, stream.empty, tuple(stream.moved))
 
 

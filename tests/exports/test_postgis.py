@@ -91,6 +91,17 @@ def _engine(url):
     return psycopg.connect(url, password=postgis_server.PASSWORD)
 
 
+def test_a_raster_without_a_class_table_has_its_values_for_classes(database, tmp_path, write_scene):
+    """Also those that a look at it does not see."""
+    codes = blobs(40, 60)
+    codes[3, 5] = 77
+    raster = write_scene(tmp_path / "bare.tif", codes, nodata=255)
+    export(raster, f"{database}?table=bare")
+    found = dict(ask(database, "SELECT value, name FROM bare_classes"))
+    assert found[77] == "class_77"
+    assert set(found) == {10, 30, 254, 77}
+
+
 def test_append_replace_upsert(batch, database):
     url = f"{database}?table=t"
     export(batch / "p0", url)

@@ -28,6 +28,8 @@ from geounet.formats import reading
 from geounet.raster.cog import classes_of
 from geounet.tasks.export import export
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory):
@@ -200,6 +202,16 @@ def test_raster_tiles_show_each_pixel_in_its_colour(batch, tmp_path, layer):
             with rasterio.open(out, ZOOM_LEVEL=level) as picture:
                 seen = np.unique(picture.read().reshape(4, -1), axis=1).T
             assert {tuple(color) for color in seen.tolist() if color[3]} <= set(colors.values())
+
+
+def test_a_raster_without_a_class_table_is_coloured_and_it_is_said(tmp_path, write_scene, caplog):
+    raster = write_scene(tmp_path / "bare.tif", blobs(90, 120), nodata=255)
+    with caplog.at_level(logging.WARNING, "geounet"):
+        export(raster, tmp_path / "o.mbtiles", layers=["classes"])
+    assert "3 values that are seen in it have colours of ours" in caplog.text
+    with rasterio.open(tmp_path / "o.mbtiles") as picture:
+        colors = np.unique(picture.read().reshape(4, -1), axis=1)
+    assert len({tuple(color) for color in colors.T.tolist() if color[3]}) == 3
 
 
 def test_raster_pmtiles(batch, tmp_path):

@@ -30,6 +30,8 @@ from geounet.models.encoders import Architecture
 from geounet.outlines import polygons, streaming
 from geounet.raster.cog import RasterProfile, write_cog
 
+pytestmark = pytest.mark.long
+
 NORTH_UP = rasterio.Affine(10, 0, 480_000, 0, -10, 5_430_000)
 VECTOR_ENDINGS = ("gpkg", "parquet", "fgb", "geojson", "shp")
 SIMPLIFYING = (("--simplify", "10"), ("--smooth",), ("--simplify", "15", "--smooth"))

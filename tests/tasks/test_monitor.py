@@ -34,6 +34,8 @@ from geounet.models.model_file import load_model, save_model
 from geounet.outputs import claimed
 from geounet.tasks.monitor import monitor, report_of
 
+pytestmark = pytest.mark.long
+
 VALUES = list(LEVELS)
 STATE = ("baseline.tif", "status.tif", "change.tif", "first.tif", "confirmed.tif", "last.tif", "count.tif",
          "confidence.tif", "events.parquet", "events.gpkg", "timeline.parquet", "transitions.parquet")  # fmt: skip
