@@ -31,14 +31,16 @@ def test_an_empty_environment_gets_a_command(built, tmp_path):
     (wheel,) = built.glob("*.whl")
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv/bin/python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", wheel], check=True, capture_output=True)
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    pip = [python, "-m", "pip", "install", "--quiet", "--no-deps", wheel]
+    subprocess.run(pip, check=True, capture_output=True, env=bare)
     libraries = tmp_path / "libraries"
     libraries.mkdir()
     here = Path(next(path for path in sys.path if path.endswith("site-packages")))
     for entry in here.iterdir():
         if "geounet" not in entry.name and not entry.name.startswith("__editable__"):
             (libraries / entry.name).symlink_to(entry)
-    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"PYTHONPATH": str(libraries)}
+    alone = bare | {"PYTHONPATH": str(libraries)}
     command = [tmp_path / "venv/bin/geounet", "demo", "--out", tmp_path / "demo"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=alone)
     assert done.returncode == 0, done.stderr
