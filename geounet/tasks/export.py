@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,13 +21,14 @@ from geounet.exports.stream import Stream, check_columns, common_crs
 from geounet.exports.subjects import Subject, common_legend, complete_legend, find_subjects
 from geounet.formats.reading import describe_polygons
 from geounet.formats.vector_io import check_place, open_writer
-from geounet.outputs import atomic, check_ending, check_output
+from geounet.outputs import atomic, check_ending, check_output, claimed
 from geounet.raster.globe import has_place
+from geounet.raster.identity import request_hash
 from geounet.raster.scene import load_scene
 from geounet.tasks.vectorize import vectorize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import geopandas as gpd
 
@@ -37,14 +37,11 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
     Files = tuple[tuple[Subject, Path], ...]
 
-_log = logging.getLogger(__name__)
-
 __all__ = ["Exported", "export"]
 
 LAYERS = ("polygons", "classes", "confidence")
 """What of a product can be handed on."""
 _POLYGON_FILES = (".parquet", ".geoparquet", ".gpkg", ".fgb", ".geojson", ".json", ".shp")
-_GEOJSON = (".geojson", ".json")
 _TILES = (".pmtiles", ".mbtiles")
 _GEOPACKAGE, _PROJECT = ".gpkg", ".qgz"
 _PARQUET = (".parquet", ".geoparquet")
@@ -114,12 +111,12 @@ def export(
     check_ending(path, *_POLYGON_FILES, *_TILES, _PROJECT)
     if mode != "create":
         raise OutputError(f"{path} is a file, and --{mode} says something of a table in a database; leave it out")
-    check_output(path, overwrite)
-    subjects = find_subjects(names)
     kind = path.suffix.lower()
     if kind == _PROJECT:
         _check_layers(how, (), "a project, which shows all that there is,")
-        return _to_project(subjects, path, overwrite)
+        return _to_project(find_subjects(names), path, overwrite)
+    check_output(path, overwrite)
+    subjects = find_subjects(names)
     if kind in _TILES:
         return _to_tiles(subjects, path, how)
     return _to_file(subjects, path, how)
@@ -330,18 +327,33 @@ def _count(totals: dict[Any, tuple[int, float]], frame: gpd.GeoDataFrame) -> Non
 
 
 def _to_project(subjects: Sequence[Subject], path: Path, overwrite: bool) -> Exported:
-    files: list[Path] = []
-    groups = [Group(subject.name, tuple(_layers(subject, path, overwrite, files))) for subject in subjects]
-    systems = [layer.crs for group in groups for layer in group.layers]
-    with atomic(path) as draft:
-        write_project(draft, path, path.stem, groups, next((crs for crs in systems if crs is not None), None))
-    return Exported(str(path), tuple(group.name for group in groups), 0, 0, (), tuple(files))
+    copies = {subject.name: _copy_of(subject, path) for subject in subjects if _needs_copy(subject)}
+    rasters = [str(raster) for subject in subjects for raster in (subject.classes, subject.polygons) if raster]
+    # The project is there last: what a dead run left of the same one is known again.
+    with claimed([path, *copies.values()], request_hash("export", rasters, path.name), overwrite):
+        for subject in subjects:
+            if subject.name in copies and subject.polygons is not None:
+                export(subject.polygons, copies[subject.name], overwrite=True)
+        groups = [Group(subject.name, tuple(_layers(subject, copies))) for subject in subjects]
+        systems = [layer.crs for group in groups for layer in group.layers]
+        with atomic(path) as draft:
+            write_project(draft, path, path.stem, groups, next((crs for crs in systems if crs is not None), None))
+    return Exported(str(path), tuple(group.name for group in groups), 0, 0, (), tuple(copies.values()))
 
 
-def _layers(subject: Subject, path: Path, overwrite: bool, files: list[Path]) -> Iterator[ProjectLayer]:
+def _needs_copy(subject: Subject) -> bool:
+    """GeoParquet is copied to a GeoPackage beside the project, which every QGIS reads."""
+    return subject.polygons is not None and subject.polygons.suffix.lower() in _PARQUET
+
+
+def _copy_of(subject: Subject, path: Path) -> Path:
+    return path.with_name(f"{path.stem}_{subject.name}.gpkg")
+
+
+def _layers(subject: Subject, copies: Mapping[str, Path]) -> Iterator[ProjectLayer]:
     """From top to bottom; the confidence lies below the classes, and is switched off."""
     if subject.polygons is not None:
-        shown = _readable(subject, path, overwrite, files)
+        shown = copies.get(subject.name, subject.polygons)
         crs = describe_polygons(shown).crs
         yield ProjectLayer("polygons", "polygons", shown, crs, None, subject.legend, shown=subject.classes is None)
     for kind, raster in (("classes", subject.classes), ("confidence", subject.confidence), ("scene", subject.scene)):
@@ -351,14 +363,3 @@ def _layers(subject: Subject, path: Path, overwrite: bool, files: list[Path]) ->
             yield ProjectLayer(
                 kind, kind, raster, crs, scene, subject.legend if kind == "classes" else (), shown=kind != "confidence"
             )
-
-
-def _readable(subject: Subject, path: Path, overwrite: bool, files: list[Path]) -> Path:
-    """The polygons in a format that every QGIS reads: GeoParquet is copied to a GeoPackage beside the project."""
-    assert subject.polygons is not None, "asked for only where there are polygons"
-    if subject.polygons.suffix.lower() not in _PARQUET:
-        return subject.polygons
-    copy = path.with_name(f"{path.stem}_{subject.name}.gpkg")
-    export(subject.polygons, copy, overwrite=overwrite)
-    files.append(copy)
-    return copy

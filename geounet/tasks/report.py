@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import logging
 import tempfile
 from contextlib import suppress
 from dataclasses import asdict
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     from geounet.pages.plane import Fields
     from geounet.products.batch import Batch
     from geounet.raster.scene import Scene
-
-_log = logging.getLogger(__name__)
 
 __all__ = ["report"]
 

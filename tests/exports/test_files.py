@@ -211,3 +211,17 @@ def test_polygons_of_a_plane_of_pixels_stay_there(tmp_path, write_scene):
     found = gpd.read_parquet(tmp_path / "out.parquet")
     assert found.crs is None
     assert found.total_bounds.tolist()[2:] <= [30, 20]
+
+
+def test_a_project_that_was_cut_off_is_gone_on_with(batch, tmp_path, monkeypatch):
+    """After copies of polygons stand and before the project does: the same command ends well."""
+    with monkeypatch.context() as patch:
+        patch.setattr("geounet.tasks.export.write_project", lambda *_given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            export(batch, tmp_path / "m.qgz")
+    assert (tmp_path / "m_p0.gpkg").exists()
+    assert not (tmp_path / "m.qgz").exists()
+    export(batch, tmp_path / "m.qgz")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+    with pytest.raises(OutputError, match="exists"):
+        export(batch, tmp_path / "m.qgz")
