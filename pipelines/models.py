@@ -158,9 +158,9 @@ def _reach(halo: int | None, stride: int) -> str:
 
 def _text(found: dict[str, Any]) -> str:
     built = found["architecture"]
-    shape = (
-        built["encoder"] or f"depth {built['depth']}, width {built['width']}, {built['norm']}, {built['upsampling']}"
-    )
+    cells = f"cells of {built['factor']} px, " if built["factor"] > 1 else ""
+    own = f"{cells}depth {built['depth']}, width {built['width']}, {built['norm']}, {built['upsampling']}"
+    shape = built["encoder"] or own
     size = f"{found['resolution']:g} m" if found["resolution"] else "any"
     rows = [
         found["path"],

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from geounet.models.sizes import DEFAULT_SIZE, SIZES
+
 from . import options
 
 if TYPE_CHECKING:
@@ -97,25 +99,24 @@ class ManyValues(click.Command):
     type=click.IntRange(0, 254),
     help="Class value outside all label polygons and rasters; without it that ground is left out.",
 )
-@options.option("--arch", default="unet", show_default=True, help="Network: unet, or with an encoder any of smp's.")
-@options.option("--encoder", help="smp encoder such as resnet18; without it the classic UNet.")
-@options.option("--depth", type=click.IntRange(1, 6), default=4, show_default=True, help="Levels of the classic UNet.")
 @options.option(
-    "--width", type=click.IntRange(1), default=16, show_default=True, help="Channels of the classic UNet's first level."
+    "--size",
+    type=click.Choice(list(SIZES)),
+    help=f"Network for maps, from the fastest to the most thorough; {DEFAULT_SIZE} where no other network is named.",
 )
+@options.option("--arch", help="Another network: unet, the classic one, or with an encoder any of smp's.")
+@options.option("--encoder", help="smp encoder such as resnet18, by default in a unet.")
+@options.option("--depth", type=click.IntRange(1, 6), help="Levels of the classic UNet: 4.")
+@options.option("--width", type=click.IntRange(1), help="Channels of the classic UNet's first level: 16.")
 @options.option(
     "--norm",
     type=click.Choice(["batch", "group", "none"]),
-    default="batch",
-    show_default=True,
-    help="Normalisation of the classic UNet; with group the tiling shows.",
+    help="Normalisation of the classic UNet: batch; with group the tiling shows.",
 )
 @options.option(
     "--upsampling",
     type=click.Choice(["transpose", "bilinear", "nearest"]),
-    default="transpose",
-    show_default=True,
-    help="Upsampling of the classic UNet.",
+    help="Upsampling of the classic UNet: transpose.",
 )
 @options.option(
     "--weights",

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, pixel_shuffle, pixel_unshuffle
 
 from geounet.models.subpixel import DoublingConvolution, can_double
+from geounet.models.subpixel_unet import SubpixelUNet
 from geounet.models.unet import UNet
 
 if TYPE_CHECKING:
@@ -38,13 +39,18 @@ class Cropped(nn.Module):
     def __init__(self, network: nn.Module, halo: int) -> None:
         super().__init__()
         self.network, self.halo = network, halo
-        self.early = _is_plain_unet(network) or _is_plain_smp_unet(network)
-        self.doubling = _doubling(network, halo) if self.early and not isinstance(network, UNet) else None
+        own = _is_plain_unet(network)
+        self.early = own or _is_plain_smp_unet(network)
+        self.doubling = _doubling(network, halo) if self.early and not own else None
 
     def forward(self, image: Tensor) -> Tensor:
         """(1, bands, H, W) to logits (1, classes, H - 2 halo, W - 2 halo)."""
         if not self.early:
             return crop(self.network(image), self.halo)
+        if isinstance(self.network, SubpixelUNet):
+            factor = self.network.factor
+            cells = _run_unet(self.network.unet, pixel_unshuffle(image, factor), self.halo // factor)
+            return pixel_shuffle(cells, factor)
         if isinstance(self.network, UNet):
             return _run_unet(self.network, image, self.halo)
         if self.doubling is not None:
@@ -60,7 +66,8 @@ def crop(features: Tensor, pixels: int) -> Tensor:
 
 
 def _is_plain_unet(network: nn.Module) -> bool:
-    return isinstance(network, UNet) and _looks_near(network.expanding)
+    plain = network.unet if isinstance(network, SubpixelUNet) else network
+    return isinstance(plain, UNet) and _looks_near(plain.expanding)
 
 
 def _looks_near(decoder: nn.Module) -> bool:

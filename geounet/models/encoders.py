@@ -1,4 +1,4 @@
-"""Networks by name: our own UNet, or a segmentation-models-pytorch network around an encoder."""
+"""Networks by name: our own UNets, or a segmentation-models-pytorch network around an encoder."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ class Architecture:
     classes: int
     """Number of classes."""
     arch: str = "unet"
-    """`unet`; with an encoder also what smp.create_model knows (`unetplusplus`, `fpn`, ...)."""
+    """`unet`, `subpixel-unet`; with an encoder what smp.create_model knows (`unet`, `fpn`, ...)."""
     encoder: str | None = None
-    """Name of an smp encoder (`resnet18`, ...); None for the classic UNet."""
+    """Name of an smp encoder (`resnet18`, ...); None for our own networks."""
     depth: int = 4
-    """Poolings of the classic UNet."""
+    """Poolings of our own networks."""
     width: int = 32
-    """Channels of the classic UNet's first level."""
+    """Channels of our own networks' first level."""
     norm: str = "batch"
-    """Normalisation of the classic UNet: batch, group or none."""
+    """Normalisation of our own networks: batch, group or none."""
     upsampling: str = "transpose"
-    """Upsampling of the classic UNet: transpose, bilinear or nearest."""
+    """Upsampling of our own networks: transpose, bilinear or nearest."""
+    factor: int = 1
+    """Side in pixels of a cell of `subpixel-unet`; 1 for the others."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -44,7 +46,7 @@ def build_network(architecture: Architecture) -> nn.Module:
         ModelError: there is no such architecture or encoder.
     """
     if architecture.encoder is None:
-        return _classic(architecture)
+        return _own(architecture)
     import geounet.light_torchvision  # noqa: F401 - before smp, which imports torchvision
 
     # isort: split
@@ -68,17 +70,19 @@ def build_network(architecture: Architecture) -> nn.Module:
 
 def encoder_modules(network: nn.Module) -> tuple[nn.Module, ...]:
     """The parts of a network that make up its encoder; empty for a network that is not of :func:`build_network`."""
+    from geounet.models.subpixel_unet import SubpixelUNet
     from geounet.models.unet import UNet
 
-    if isinstance(network, UNet):
-        return network.first, network.contracting
+    plain = network.unet if isinstance(network, SubpixelUNet) else network
+    if isinstance(plain, UNet):
+        return plain.first, plain.contracting
     encoder = getattr(network, "encoder", None)
     return () if encoder is None else (encoder,)
 
 
-def _classic(architecture: Architecture) -> nn.Module:
+def _own(architecture: Architecture) -> nn.Module:
     choices = {
-        "arch": ("unet",),
+        "arch": ("unet", "subpixel-unet"),
         "norm": ("batch", "group", "none"),
         "upsampling": ("transpose", "bilinear", "nearest"),
     }
@@ -87,13 +91,11 @@ def _classic(architecture: Architecture) -> nn.Module:
             hint = "; other architectures need an encoder" if name == "arch" else ""
             raise ModelError(f"{name} {getattr(architecture, name)!r} is not one of {', '.join(known)}{hint}")
     # A card is read without PyTorch, which takes its time.
+    from geounet.models.subpixel_unet import SubpixelUNet
     from geounet.models.unet import UNet
 
-    return UNet(
-        architecture.in_channels,
-        architecture.classes,
-        architecture.depth,
-        architecture.width,
-        architecture.norm,  # type: ignore[arg-type]  # checked above
-        architecture.upsampling,  # type: ignore[arg-type]
-    )
+    shape: dict[str, Any] = {
+        name: getattr(architecture, name)
+        for name in ("in_channels", "classes", "depth", "width", "norm", "upsampling")
+    }
+    return SubpixelUNet(factor=architecture.factor, **shape) if architecture.arch != "unet" else UNet(**shape)

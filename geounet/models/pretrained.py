@@ -38,7 +38,7 @@ def load_pretrained(network: nn.Module, weights: str, encoder: str | None) -> st
     Args:
         network: of :func:`geounet.models.encoders.build_network`.
         weights: the name or the file.
-        encoder: smp's name of the network's encoder; None for the classic UNet.
+        encoder: smp's name of the network's encoder; None for our own networks.
 
     Raises:
         ModelError: there are no such weights, they cannot be fetched, or they are of another network.
@@ -75,7 +75,7 @@ def _load(network: nn.Module, weights: Mapping[str, Tensor], origin: str) -> str
     first = next(iter(weights), "nothing")
     raise ModelError(
         f"{origin} holds weights of another network ({len(weights)} tensors, the first is {first}): neither all of "
-        "this one's nor all of its encoder's; name the --encoder, --arch, --depth and --width they were trained with"
+        "this one's nor all of its encoder's; name the --size, or the --encoder, --arch, --depth and --width, they were trained with"
     )
 
 

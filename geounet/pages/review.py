@@ -148,9 +148,10 @@ def look_back(
 
 def _network(card: ModelCard) -> str:
     built = card.architecture
-    return (
-        f"{built.arch} with {built.encoder}" if built.encoder else f"UNet of depth {built.depth}, width {built.width}"
-    )
+    if built.encoder:
+        return f"{built.arch} with {built.encoder}"
+    cells = f" on cells of {built.factor} x {built.factor} pixels" if built.factor > 1 else ""
+    return f"UNet of depth {built.depth}, width {built.width}{cells}"
 
 
 def _amount(pairs: Sequence[Pair]) -> str:

@@ -26,7 +26,7 @@ from geounet.data.training_data import (
 )
 from geounet.engine.devices import pick_device, pick_training_precision
 from geounet.errors import ModelError, OutputError
-from geounet.models.encoders import Architecture, build_network
+from geounet.models.encoders import build_network
 from geounet.models.exchange import declared_stride
 from geounet.models.losses import build_loss
 from geounet.models.model_file import ModelCard, read_card, save_model
@@ -336,16 +336,7 @@ def _sides(
 def _start(
     pairs: Sequence[Pair], statistics: Statistics, classes: tuple[LandClass, ...], recipe: Recipe, command: str
 ) -> tuple[torch.nn.Module, ModelCard]:
-    architecture = Architecture(
-        len(statistics.bands),
-        len(classes),
-        recipe.arch,
-        recipe.encoder,
-        recipe.depth,
-        recipe.width,
-        recipe.norm,
-        recipe.upsampling,
-    )
+    architecture = recipe.architecture(len(statistics.bands), len(classes))
     network = build_network(architecture)
     if recipe.weights is not None:
         _log.info("starting from %s", load_pretrained(network, recipe.weights, recipe.encoder))

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
+from geounet.errors import ModelError
+from geounet.models.encoders import Architecture
+from geounet.models.sizes import DEFAULT_SIZE, SIZES
 from geounet.training.augment import Augment
+
+_CLASSIC = {"depth": 4, "width": 16, "norm": "batch", "upsampling": "transpose"}
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How to train."""
 
-    arch: str = "unet"
-    """See :class:`geounet.models.encoders.Architecture`."""
+    size: str | None = None
+    """Of our network for maps, one of :data:`geounet.models.sizes.SIZES`; None for the default one, where nothing below
+    asks for another network."""
+    arch: str | None = None
+    """`unet` for the classic UNet; with an encoder any that smp knows, by default `unet`."""
     encoder: str | None = None
-    """Name of an smp encoder; None for the classic UNet."""
-    depth: int = 4
-    """Of the classic UNet."""
-    width: int = 16
-    """Of the classic UNet."""
-    norm: str = "batch"
-    """Of the classic UNet."""
-    upsampling: str = "transpose"
-    """Of the classic UNet."""
+    """Name of an smp encoder; None for our own networks."""
+    depth: int | None = None
+    """Of the classic UNet; 4 by default."""
+    width: int | None = None
+    """Of the classic UNet; 16 by default."""
+    norm: str | None = None
+    """Of the classic UNet; `batch` by default."""
+    upsampling: str | None = None
+    """Of the classic UNet; `transpose` by default."""
     weights: str | None = None
     """Pretrained weights, a name or a file; see :func:`geounet.models.pretrained.load_pretrained`."""
     loss: str = "ce+dice"
@@ -70,3 +78,24 @@ class Recipe:
         if self.optimizer != "auto":
             return self.optimizer
         return "muon" if self.weights is None else "adamw"
+
+    def architecture(self, bands: int, classes: int) -> Architecture:
+        """What is to be built for so many bands and classes: the network for maps, unless another is asked for.
+
+        Raises:
+            ModelError: two networks are asked for, or a size that there is not.
+        """
+        asked = {name: value for name in _CLASSIC if (value := getattr(self, name)) is not None}
+        others = [name for name in ("arch", "encoder") if getattr(self, name) is not None] + list(asked)
+        if self.size is not None and others:
+            raise ModelError(f"a size and {', '.join(others)} ask for different networks; leave one or the other out")
+        if self.encoder is not None:
+            if asked:
+                raise ModelError(f"{', '.join(asked)} belong to the classic UNet, not to one with an encoder")
+            return Architecture(bands, classes, self.arch or "unet", self.encoder)
+        if others:
+            return Architecture(bands, classes, self.arch or "unet", **(_CLASSIC | asked))
+        name = self.size or DEFAULT_SIZE
+        if name not in SIZES:
+            raise ModelError(f"there is no size {name}; there are {', '.join(SIZES)}")
+        return Architecture(bands, classes, "subpixel-unet", **asdict(SIZES[name]))
