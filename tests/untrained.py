@@ -45,10 +45,16 @@ def far_sighted(network: torch.nn.Module) -> torch.nn.Module:
             torch.nn.init.uniform_(module.weight, 0.0, 2.0 / module.in_channels)
     with torch.no_grad():
         head = list(network.modules())[-1]
-        spread = network(torch.randn(1, next(network.parameters()).shape[1], 64, 64)).std()
+        spread = network(torch.randn(1, _bands(network), 64, 64)).std()
         head.weight.div_(spread)
         head.bias.div_(spread)
     return network
+
+
+def _bands(network: torch.nn.Module) -> int:
+    """Bands of the image that a network takes."""
+    cell: int = getattr(network, "factor", 1) ** 2
+    return next(network.parameters()).shape[1] // cell
 
 
 def make_model(
@@ -86,7 +92,7 @@ def undecided(network: torch.nn.Module) -> torch.nn.Module:
     """The network with logits of one mean and spread, so that each class wins somewhere."""
     with torch.no_grad():
         head = list(network.modules())[-1]
-        logits = network(torch.randn(1, next(network.parameters()).shape[1], 64, 64))[0].flatten(1)
+        logits = network(torch.randn(1, _bands(network), 64, 64))[0].flatten(1)
         spread = logits.std(dim=1)
         head.weight.div_(spread[:, None, None, None])
         head.bias.sub_(logits.mean(dim=1)).div_(spread)

@@ -95,7 +95,6 @@ def _own(architecture: Architecture) -> nn.Module:
     from geounet.models.unet import UNet
 
     shape: dict[str, Any] = {
-        name: getattr(architecture, name)
-        for name in ("in_channels", "classes", "depth", "width", "norm", "upsampling")
+        name: getattr(architecture, name) for name in ("in_channels", "classes", "depth", "width", "norm", "upsampling")
     }
     return SubpixelUNet(factor=architecture.factor, **shape) if architecture.arch != "unet" else UNet(**shape)

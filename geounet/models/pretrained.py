@@ -75,7 +75,7 @@ def _load(network: nn.Module, weights: Mapping[str, Tensor], origin: str) -> str
     first = next(iter(weights), "nothing")
     raise ModelError(
         f"{origin} holds weights of another network ({len(weights)} tensors, the first is {first}): neither all of "
-        "this one's nor all of its encoder's; name the --size, or the --encoder, --arch, --depth and --width, they were trained with"
+        "this one's nor all of its encoder's; name the --size, or --encoder, --arch, --depth and --width, that it is of"
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from geounet.errors import ModelError
 from geounet.models.encoders import Architecture
 from geounet.models.sizes import DEFAULT_SIZE, SIZES
 from geounet.training.augment import Augment
 
-_CLASSIC = {"depth": 4, "width": 16, "norm": "batch", "upsampling": "transpose"}
+_CLASSIC: dict[str, Any] = {"depth": 4, "width": 16, "norm": "batch", "upsampling": "transpose"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ import os
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,8 @@ def about(name: str, seconds: float) -> list[Row]:
             network, image.shape, 0, runtime="openvino", device="cpu", precision=precision,
             threads=torch.get_num_threads(),
         )  # fmt: skip
-        rows.append(Row(f"{name}: OpenVINO {precision}", side**2 / 1e6 / _time_of(lambda: run(image), seconds), "Mpx/s"))
+        speed = side**2 / 1e6 / _time_of(partial(run, image), seconds)
+        rows.append(Row(f"{name}: OpenVINO {precision}", speed, "Mpx/s"))
     return rows
 
 
@@ -242,7 +244,9 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--threads", type=int, default=2, help="of each training")
     parser.add_argument("--more", default="", help="further options of each training, in one word")
-    parser.add_argument("--steps", action="store_true", help="as many epochs as fit into the minutes on a quiet machine")
+    parser.add_argument(
+        "--steps", action="store_true", help="as many epochs as fit into the minutes on a quiet machine"
+    )
     given = parser.parse_args()
     if given.quick:
         given.minutes, given.seeds, given.networks = min(given.minutes, 0.1), given.seeds[:1], given.networks[:2]

@@ -1,5 +1,7 @@
 """A cropped network gives the core of what the whole one gives, for less work."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 from rounding import rounding_of
@@ -7,12 +9,15 @@ from untrained import network_of
 
 from geounet.models.cropping import Cropped, crop
 from geounet.models.encoders import Architecture
+from geounet.models.sizes import SIZES
 
 pytestmark = pytest.mark.numerical
 
 NETWORKS = {
     "classic": Architecture(2, 3, depth=3, width=4),
     "classic, interpolated": Architecture(2, 3, depth=2, width=4, upsampling="bilinear"),
+    **{f"size {name}": Architecture(2, 3, "subpixel-unet", **asdict(size)) for name, size in SIZES.items()},
+    "cells of 4, interpolated": Architecture(2, 3, "subpixel-unet", factor=4, depth=1, width=4, upsampling="bilinear"),
     "smp": Architecture(2, 3, encoder="resnet18"),
     "smp, a level without features": Architecture(2, 3, encoder="mit_b0"),
     "smp, other architecture": Architecture(2, 3, arch="linknet", encoder="resnet18"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from geounet.grid import Grid, Window, round_up
 from geounet.models.encoders import Architecture
 from geounet.models.model_file import load_model
 from geounet.models.receptive_field import probe_receptive_field
+from geounet.models.sizes import SIZES
 from geounet.raster.scene import load_scene
 from geounet.tasks.predict import Engine, predict
 
@@ -78,17 +80,25 @@ def one_window(array, network, halo, stride):
     return logits[:, halo : halo + height, halo : halo + width]
 
 
-def rounding(array):
+def rounding(array, name="classic"):
     """What float32 leaves undecided of a scene's logits."""
-    return rounding_of(NETWORK, mirrored(array, REACH.halo, REACH.stride))
+    reach = REACHES[name]
+    return rounding_of(NETWORKS[name], mirrored(array, reach.halo, reach.stride))
 
 
-NETWORK = far_sighted(network_of(Architecture(BANDS, len(CLASSES), depth=2, width=4)))
-REACH = probe_receptive_field(NETWORK, BANDS)
+SHAPES = {
+    "classic": {"depth": 2, "width": 4},
+    "cells of 2": {"arch": "subpixel-unet", "factor": 2, "depth": 2, "width": 4},
+    "cells of 4": {"arch": "subpixel-unet", "factor": 4, "depth": 1, "width": 4},
+}
+NETWORKS = {name: far_sighted(network_of(Architecture(BANDS, len(CLASSES), **shape))) for name, shape in SHAPES.items()}
+REACHES = {name: probe_receptive_field(network, BANDS) for name, network in NETWORKS.items()}
+NETWORK, REACH = NETWORKS["classic"], REACHES["classic"]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
+    st.sampled_from(sorted(SHAPES)),
     st.integers(1, 90),
     st.integers(1, 90),
     st.integers(1, 12),
@@ -96,23 +106,24 @@ REACH = probe_receptive_field(NETWORK, BANDS)
     st.integers(0, 5),
     st.integers(0, 99),
 )
-def test_stitched_logits_equal_one_big_window(tmp_path, height, width, core_rows, core_cols, extra, seed):
+def test_stitched_logits_equal_one_big_window(tmp_path, name, height, width, core_rows, core_cols, extra, seed):
     """For any scene shape, core and halo not below the receptive field: no further apart than float32 rounds."""
-    array = landscape(height, width, seed)
+    array, network, reach = landscape(height, width, seed), NETWORKS[name], REACHES[name]
     path = write(tmp_path / "scene.tif", array)
-    stride, halo = REACH.stride, REACH.halo + extra * REACH.stride
+    stride, halo = reach.stride, reach.halo + extra * reach.stride
     grid = Grid(Window(0, 0, height, width), core_rows * stride, core_cols * stride, halo, stride)
-    found, expected = stitched(path, NETWORK, grid), one_window(array, NETWORK, REACH.halo, stride)
-    assert float((found - expected).abs().max()) <= rounding(array)
+    found, expected = stitched(path, network, grid), one_window(array, network, reach.halo, stride)
+    assert float((found - expected).abs().max()) <= rounding(array, name)
 
 
-def test_seams_show_when_the_halo_is_a_stride_short(tmp_path):
+@pytest.mark.parametrize("name", SHAPES)
+def test_seams_show_when_the_halo_is_a_stride_short(tmp_path, name):
     """The test above can fail: one stride less than the receptive field is not enough."""
-    array = landscape(120, 100)
+    array, network, reach = landscape(120, 100), NETWORKS[name], REACHES[name]
     path = write(tmp_path / "scene.tif", array)
-    grid = Grid(Window(0, 0, 120, 100), 16, 16, REACH.halo - REACH.stride, REACH.stride)
-    difference = (stitched(path, NETWORK, grid) - one_window(array, NETWORK, REACH.halo, REACH.stride)).abs()
-    assert float(difference.max()) > 10 * rounding(array)
+    grid = Grid(Window(0, 0, 120, 100), 16, 16, reach.halo - reach.stride, reach.stride)
+    difference = (stitched(path, network, grid) - one_window(array, network, reach.halo, reach.stride)).abs()
+    assert float(difference.max()) > 10 * rounding(array, name)
 
 
 def test_seams_show_when_windows_start_off_the_stride(tmp_path):
@@ -181,6 +192,30 @@ def test_rasters_do_not_depend_on_blocks_windows_or_workers(tmp_path, holed_scen
     # Another window size may round a probability to the neighbouring level, never by more.
     assert np.abs(tiled_confidence.astype(int) - confidence).max() <= (1 if "window_size" in how else 0)
     assert result.blocks >= 1
+
+
+@pytest.mark.parametrize(("size", "runtime"), [("s", "torch"), *((size, "openvino") for size in SIZES)])
+def test_no_size_shows_tiles_windows_or_boxes(tmp_path, size, runtime):
+    """Classes are the same, and confidences to a level, in windows of any size, blocks of any, and within a box."""
+    array = landscape(330, 290)
+    array[:, 100:140, 150:210] = 0
+    scene = write(tmp_path / "scene.tif", array, nodata=0)
+    model = tmp_path / "model.safetensors"
+    make_model(model, arch="subpixel-unet", **asdict(SIZES[size]))
+    whole, confidence, _ = predicted(tmp_path, scene, model, "whole", runtime=runtime)
+    for name, how in {
+        "windows": {"window_size": 256, "tile_size": 70},
+        "workers": {"window_size": 272, "tile_size": 100, "workers": 2},
+    }.items():
+        classes, share, result = predicted(tmp_path, scene, model, name, runtime=runtime, **how)
+        np.testing.assert_array_equal(classes, whole)
+        assert np.abs(share.astype(int) - confidence).max() <= 1
+        assert result.blocks > 1
+    box = (399960 + 10 * 37, 4900020 - 10 * 151, 399960 + 10 * 120, 4900020 - 10 * 29)
+    part, share, _ = predicted(tmp_path, scene, model, "box", runtime=runtime, bbox=box)
+    np.testing.assert_array_equal(part, whole[29:151, 37:120])
+    assert np.abs(share.astype(int) - confidence[29:151, 37:120]).max() <= 1
+    assert len(np.unique(whole)) > 2
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
