@@ -37,6 +37,8 @@ _WINDOW, _LARGEST_WINDOW, _HALOS = 1280, 2816, 12
 """Side in pixels of a square window as large as any that is chosen, and of one for a long halo: twelve times the halo,
 of which a sixth in each direction is waste. Memory goes with its area (our default network: 0.35 GiB; a UNet/resnet18
 works in 0.8 GiB in the largest)."""
+_COARSE_WINDOW = 1792
+"""As large as any for a network on a coarser grid: it works in less memory a pixel, and its halo is waste as well."""
 _SMALLEST_CORE = 1024
 _SHORT_HALO = 128
 """Up to this, a halo is taken as it is; above it the waste is worth measuring."""
@@ -124,7 +126,7 @@ def choose(
         samples = draw_samples(scene, model, exact, region)
     if measurable:
         margin = smallest_halo(samples, load_model(model)[0], exact, card.stride)
-    core = _core(scene.extent, card.stride, margin, window_size)
+    core = _core(scene.extent, card, margin, window_size)
     open_setup = NetworkSetup(
         model=str(model.absolute()),
         fingerprint=fingerprint(model) if samples else "",
@@ -156,7 +158,7 @@ def fit(
     Raises:
         ModelError: the window has no room for a core.
     """
-    core = _core(scene.extent, card.stride, choice.halo, window_size)
+    core = _core(scene.extent, card, choice.halo, window_size)
     tuning = Tuning(choice.halo, core, scene.extent, choice.runtime, choice.precision, choice.tiling, choice.agreement)
     return tuning if region in (None, scene.extent) else _around(region, card, tuning, window_size)
 
@@ -170,7 +172,7 @@ def _around(region: Window, card: ModelCard, tuning: Tuning, window_size: int | 
         return tuning
     row, col = region.row // card.stride * card.stride, region.col // card.stride * card.stride
     area = Window(row, col, region.row_stop - row, region.col_stop - col)
-    return replace(tuning, area=area, core=_core(area, card.stride, tuning.halo, window_size))
+    return replace(tuning, area=area, core=_core(area, card, tuning.halo, window_size))
 
 
 def _choose_precision(setup: NetworkSetup, samples: Sequence[Sample], stride: int) -> tuple[str, float | None]:
@@ -186,8 +188,9 @@ def _choose_precision(setup: NetworkSetup, samples: Sequence[Sample], stride: in
     return "fp32", 1.0
 
 
-def _core(area: Window, stride: int, halo: int, window_size: int | None) -> tuple[int, int]:
+def _core(area: Window, card: ModelCard, halo: int, window_size: int | None) -> tuple[int, int]:
     """Height and width of a core: at most what the window holds, and the area cut into equal parts."""
+    stride = card.stride
     if window_size is not None:
         fixed = (window_size - 2 * halo) // stride * stride
         if fixed < stride:
@@ -196,15 +199,16 @@ def _core(area: Window, stride: int, halo: int, window_size: int | None) -> tupl
                 f"{stride}; give at least {2 * halo + stride}"
             )
         return min(fixed, round_up(area.height, stride)), min(fixed, round_up(area.width, stride))
-    return _least_work(area.height, area.width, stride, halo)
+    usual = _COARSE_WINDOW if card.architecture.factor > 1 else _WINDOW
+    return _least_work(area.height, area.width, stride, halo, usual)
 
 
-def _least_work(height: int, width: int, stride: int, halo: int) -> tuple[int, int]:
+def _least_work(height: int, width: int, stride: int, halo: int, usual: int = _WINDOW) -> tuple[int, int]:
     """An area cut into equal parts, rounded up to the stride, such that all windows together have the least pixels.
 
-    A window is at most as large as the largest one, unless that leaves next to no core.
+    A window is at most as large as the usual one, or the largest of a long halo, unless that leaves next to no core.
     """
-    largest = max(_WINDOW, min(_HALOS * halo, _LARGEST_WINDOW), _SMALLEST_CORE + 2 * halo) ** 2
+    largest = max(usual, min(_HALOS * halo, _LARGEST_WINDOW), _SMALLEST_CORE + 2 * halo) ** 2
     choices = []
     for rows, columns in product(_parts(height, stride), _parts(width, stride)):
         window = (rows[1] + 2 * halo) * (columns[1] + 2 * halo)

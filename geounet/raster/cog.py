@@ -176,6 +176,8 @@ def _copy_to_cog(plain: Path, cog: Path, more: Mapping[str, Any]) -> None:
         cog,
         driver="COG",
         compress="ZSTD",
+        # Zstandard's own default: GDAL's, 9, takes two and a half times as long for a tenth of the size.
+        level=3,
         blocksize=512,
         overview_resampling="nearest",
         overview_compress="ZSTD",
