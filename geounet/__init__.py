@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from geounet.raster.opening import Opening
     from geounet.tasks.change import change
     from geounet.tasks.clean import clean
+    from geounet.tasks.distill import distill
     from geounet.tasks.evaluate import evaluate
     from geounet.tasks.export import export
     from geounet.tasks.info import info
@@ -45,6 +46,7 @@ __all__ = [
     "SceneError",
     "change",
     "clean",
+    "distill",
     "evaluate",
     "export",
     "info",

@@ -22,6 +22,7 @@ COMMANDS = {
     "stack": "Join bands and dates of one place to one scene.",
     "tile": "Cut georeferenced training chips.",
     "train": "Train a model on images and labels.",
+    "distill": "Teach a fast model what slow ones say.",
     "predict": "Turn scenes into class rasters.",
     "clean": "Smooth and sieve a class raster.",
     "vectorize": "Turn a class raster into polygons.",

@@ -14,6 +14,7 @@ import os
 import sys
 
 from geounet.allocation import share_freed_memory
+from geounet.threads import wait_politely
 
 
 class OwnProcess:
@@ -43,6 +44,7 @@ class OwnProcess:
 
 def load(library: str) -> None:
     """Import a module with all that it needs, without looking for garbage meanwhile."""
+    wait_politely()
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from geounet.training.loop import EpochResult
 
 _PATH = click.Path(path_type=Path)
-_UNLIMITED = 10**9
+UNLIMITED = 10**9
 _INTERRUPTED = 130
 
 
@@ -287,7 +287,7 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
         build_loss(given["loss"])
     except ModelError as error:
         raise click.BadParameter(str(error), param_hint="--loss") from error
-    given["epochs"] = given["epochs"] or (_UNLIMITED if given["minutes"] else 100)
+    given["epochs"] = given["epochs"] or (UNLIMITED if given["minutes"] else 100)
     names = ("bands", "opening", "pattern", "label_field", "all_touched", "instances", "class_map")
     how = {name: given[name] for name in names}
     how["background"] = 255 if given["background"] is None else given["background"]
@@ -304,7 +304,7 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
         return
     keep_freed_memory()
     page = None if given["no_report"] else given["report"] or out.with_suffix(".html")
-    with _kept_if_interrupted(out):
+    with kept_if_interrupted(out):
         card = train(
             source,
             out,
@@ -317,11 +317,11 @@ def command(images: tuple[str, ...], out: Path, quiet: bool, **given: Any) -> No
             resume=given["resume"],
             tensorboard=given["tensorboard"],
             page=page,
-            report=_silent if quiet else _show,
+            report=silent if quiet else show_epoch,
         )
     if not quiet:
         told = f"; report {page}" if page else ""
-        click.echo(f"{out}: {_score(card.metrics)}{told}", err=True)
+        click.echo(f"{out}: {score(card.metrics)}{told}", err=True)
 
 
 def _layered(labels: tuple[str, ...], layer: str | None) -> tuple[Path | str, ...]:
@@ -332,7 +332,7 @@ def _layered(labels: tuple[str, ...], layer: str | None) -> tuple[Path | str, ..
 
 
 @contextmanager
-def _kept_if_interrupted(out: Path) -> Iterator[None]:
+def kept_if_interrupted(out: Path) -> Iterator[None]:
     """On Ctrl-C say what is left, and exit as a shell says of such an end: 128 + SIGINT."""
     from geounet.models.model_file import read_card
     from geounet.training.state import state_path
@@ -341,18 +341,18 @@ def _kept_if_interrupted(out: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if state_path(out).exists():
-            left = f"{out} is the best so far: {_score(read_card(out).metrics)}; --resume goes on"
+            left = f"{out} is the best so far: {score(read_card(out).metrics)}; --resume goes on"
         else:
             left = f"no epoch was finished, so {out} is not written"
         click.echo(f"geounet: interrupted; {left}", err=True)
         sys.exit(_INTERRUPTED)
 
 
-def _silent(_result: EpochResult) -> None:
+def silent(_result: EpochResult) -> None:
     """Say nothing."""
 
 
-def _show(result: EpochResult) -> None:
+def show_epoch(result: EpochResult) -> None:
     line = f"epoch {result.epoch:3d}  {result.progress:4.0%}  {result.seconds:5.0f} s  loss {result.loss:.3f}"
     if result.matrix is not None:
         line += f"  validation {result.validation_loss:.3f}"
@@ -360,7 +360,7 @@ def _show(result: EpochResult) -> None:
     click.echo(line + (" *" if result.best else ""), err=True)
 
 
-def _score(metrics: Any) -> str:
+def score(metrics: Any) -> str:
     if "mean_iou" not in metrics:
         return f"epoch {metrics['epoch']}, not validated"
     shares = ", ".join(f"{name} {value:.3f}" for name, value in metrics["iou"].items() if value is not None)

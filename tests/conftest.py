@@ -17,6 +17,9 @@ from hypothesis import settings
 from pystac.validation.local_validator import get_local_schema_cache
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
+from geounet.threads import wait_politely
+
+wait_politely()
 settings.register_profile("geounet", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("geounet")
 

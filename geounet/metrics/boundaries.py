@@ -50,18 +50,29 @@ class BoundaryScores:
         """Mean over the classes that have an outline on either side."""
         return mean(self.iou)
 
+    @property
+    def f1(self) -> Scores:
+        """Of each class: 2 agreed / (support + predicted); NaN where neither side has an outline."""
+        return ratio(2 * self.agreed, self.support + self.predicted)
+
+    @property
+    def mean_f1(self) -> float:
+        """Mean over the classes that have an outline on either side."""
+        return mean(self.f1)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON; NaN becomes None."""
-        rows = zip(self.classes, self.support, self.predicted, self.agreed, self.iou, strict=True)
+        rows = zip(self.classes, self.support, self.predicted, self.agreed, self.iou, self.f1, strict=True)
         return {
             "distance_px": self.distance,
             "mean_iou": plain(self.mean_iou),
+            "mean_f1": plain(self.mean_f1),
             "classes": [
                 {
                     "value": item.value, "name": item.name, "support": int(support), "predicted": int(predicted),
-                    "agreed": int(agreed), "iou": plain(iou),
+                    "agreed": int(agreed), "iou": plain(iou), "f1": plain(f1),
                 }
-                for item, support, predicted, agreed, iou in rows
+                for item, support, predicted, agreed, iou, f1 in rows
             ],
         }  # fmt: skip
 

@@ -30,6 +30,8 @@ IGNORE_INDEX = 255
 """Label of pixels that count in no loss and no metric."""
 
 _SMOOTH = 0.5
+_LEAST_PROBABILITY = 1 / 508
+"""Half of the least that is stored as other than 0."""
 _TERM = re.compile(r"(?:(?P<factor>\d+(?:\.\d+)?)\*)?(?P<name>[a-z]+)(?P<settings>(?::\d+(?:\.\d+)?)*)")
 
 
@@ -55,6 +57,24 @@ def cross_entropy(
         logits, labels, weights, ignore_index=IGNORE_INDEX, reduction="none", label_smoothing=smoothing
     )
     return _mean(losses, labels, weights, pixel_weights)
+
+
+def distillation(logits: Tensor, soft: Tensor, temperature: float = 1.0) -> Tensor:
+    """Kullback-Leibler divergence of a network's softened probabilities from a teacher's, times temperature squared.
+
+    Hinton, Vinyals and Dean 2015 (https://arxiv.org/abs/1503.02531). A pixel counts by the teacher's confidence in it.
+
+    Args:
+        logits: (N, classes, H, W), the network's.
+        soft: (N, classes, H, W), the teacher's probabilities; all 0 where it says nothing.
+        temperature: by which the logits of both are divided, above 0.
+    """
+    known = soft.sum(dim=1) > 0.5  # noqa: PLR2004 - probabilities add up to one
+    softened = soft.clamp(min=_LEAST_PROBABILITY).pow(1 / temperature)
+    softened = softened / softened.sum(dim=1, keepdim=True)
+    divergence = F.kl_div((logits / temperature).log_softmax(dim=1), softened, reduction="none").sum(dim=1)
+    weights = soft.amax(dim=1) * known
+    return temperature**2 * (divergence * weights).sum() / weights.sum().clamp(min=_LEAST_PROBABILITY)
 
 
 def focal(

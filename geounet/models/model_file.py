@@ -78,6 +78,8 @@ class ModelCard:
     """Versions of the packages that trained it."""
     command: str = ""
     """The training command."""
+    teachers: tuple[Mapping[str, str], ...] = ()
+    """Of a model that learnt from others: their `name` and `sha256`, in their order."""
 
     def to_json(self) -> str:
         """The header's text."""
@@ -97,6 +99,7 @@ def card_from_json(text: str) -> ModelCard:
         values["architecture"] = Architecture(**values["architecture"])
         values["bands"] = tuple(Band(**band) for band in values["bands"])
         values["classes"] = tuple(LandClass(**item) for item in values["classes"])
+        values["teachers"] = tuple(values.get("teachers", ()))
         return ModelCard(**values)
     except (KeyError, TypeError, ValueError, AttributeError, LabelError) as error:
         raise ModelError(f"the model file's header is damaged: {error}") from error

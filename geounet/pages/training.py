@@ -93,14 +93,14 @@ def _concerns(review: Review, scores: Evaluation | None) -> Iterator[str]:
 
 
 def _sections(review: Review, scores: Evaluation | None) -> Iterator[str]:
-    yield markup.section("Curves", _HOW["curves"], _curves(review))
+    yield markup.section("Curves", _HOW["curves"], curves(review))
     if scores is not None:
         yield markup.section("Classes on validation", _HOW["classes"], _classes(scores))
         yield markup.section("Confusion matrix on validation", _HOW["matrix"], markup.matrix(scores))
     if review.worst:
-        yield markup.section("Worst validation patches", _HOW["worst"], _patches(review.worst, review.card.classes))
+        yield markup.section("Worst validation patches", _HOW["worst"], patch_rows(review.worst, review.card.classes))
     if review.best:
-        yield markup.section("Best validation patches", _HOW["best"], _patches(review.best, review.card.classes))
+        yield markup.section("Best validation patches", _HOW["best"], patch_rows(review.best, review.card.classes))
     yield markup.section("Class balance", _HOW["balance"], _balance(review, scores))
     yield markup.section("Where the data are", "", _map(review))
 
@@ -125,7 +125,8 @@ _HOW = {
 }
 
 
-def _curves(review: Review) -> str:
+def curves(review: Review) -> str:
+    """Loss, IoU and learning rate by epoch."""
     mark = review.chosen.epoch if review.chosen and len(review.history) > 1 else None
     history = review.history
     losses = [
@@ -163,18 +164,25 @@ def _classes(scores: Evaluation) -> str:
     return markup.table(["Class", "Value", "Pixels", "IoU", "F1", "Precision", "Recall"], rows, foot)
 
 
-def _patches(patches: Sequence[PatchView], classes: Sequence[LandClass]) -> str:
-    rows = "".join(_patch(patch, classes) for patch in patches)
+def patch_rows(
+    patches: Sequence[PatchView],
+    classes: Sequence[LandClass],
+    *,
+    reference: str = "Reference",
+    predicted: str = "Predicted",
+) -> str:
+    """Patches below each other, each with its image, its reference and what was predicted, under these names."""
+    rows = "".join(_patch(patch, classes, reference, predicted) for patch in patches)
     return rows + markup.legend((item.name, item.color) for item in classes)
 
 
-def _patch(patch: PatchView, classes: Sequence[LandClass]) -> str:
+def _patch(patch: PatchView, classes: Sequence[LandClass], reference: str, predicted: str) -> str:
     window = patch.window
     where = f"{markup.file_name(patch.scene)}, row {window.row:,}, column {window.col:,}"
     shown = {
         "Image": patch.image,
-        "Reference": paint_classes(patch.reference, patch.reference != NODATA, classes),
-        "Predicted": paint_classes(patch.predicted, patch.predicted != NODATA, classes),
+        reference: paint_classes(patch.reference, patch.reference != NODATA, classes),
+        predicted: paint_classes(patch.predicted, patch.predicted != NODATA, classes),
     }
     figures = "".join(markup.figure(f"{name} of {where}", image, name) for name, image in shown.items())
     return f'<h3>{escape(where)}: mean IoU {markup.score(patch.mean_iou)}</h3><div class="pictures">{figures}</div>'

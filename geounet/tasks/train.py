@@ -6,7 +6,7 @@ import logging
 import math
 import platform
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +25,14 @@ from geounet.data.training_data import (
     tell_absent,
 )
 from geounet.engine.devices import pick_device, pick_training_precision
-from geounet.errors import ModelError, OutputError
+from geounet.errors import ModelError
 from geounet.models.encoders import build_network
 from geounet.models.exchange import declared_stride
 from geounet.models.losses import build_loss
-from geounet.models.model_file import ModelCard, read_card, save_model
+from geounet.models.model_file import ModelCard, read_card
 from geounet.models.pretrained import load_pretrained
 from geounet.models.receptive_field import probe_receptive_field
-from geounet.outputs import check_ending, check_output, claimed, is_unfinished, tidy
+from geounet.outputs import check_ending, check_output
 from geounet.pages.markup import ENDINGS as PAGES
 from geounet.pages.review import heard_warnings, look_back
 from geounet.pages.sample_sheet import write_sample_sheet
@@ -41,10 +41,10 @@ from geounet.raster.identity import request_hash
 from geounet.raster.placement import pixel_size
 from geounet.raster.remarks import tell_remarks
 from geounet.training.batches import ValidationBatches, dataset_of, first_patches, training_batches
-from geounet.training.log import TensorBoardLog, log_path, write_log
+from geounet.training.log import TensorBoardLog
 from geounet.training.loop import EpochResult, Schedule, Training
 from geounet.training.recipe import Recipe
-from geounet.training.state import StateKeeper, restore_state, state_path
+from geounet.training.running import claimed_training, keep_best
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -109,13 +109,7 @@ def train(
         check_ending(page, *PAGES)
     _check_schedule(schedule, recipe, validated=validation is not None or recipe.val_fraction is not None)
     given = request_hash("train", [], source, validation, recipe, schedule, classes)
-    outputs = [out] if page is None else [out, page]
-    going_on = _goes_on(out, overwrite, resume, of_this=is_unfinished(out, given))
-    with claimed(outputs, given, overwrite or going_on):
-        for path in (state_path(out), log_path(out)):
-            tidy(path)
-        if not going_on:
-            state_path(out).unlink(missing_ok=True)
+    with claimed_training(out, page, given, overwrite=overwrite, resume=resume) as going_on:
         return _train(
             source, validation, out, recipe, schedule, classes, command, tensorboard, page, report, going_on=going_on
         )
@@ -152,22 +146,12 @@ def _train(
         seed=recipe.seed,
     )
     request = _request(recipe, schedule, statistics, table, checks)
-    if going_on:
-        restore_state(state_path(out), training, request)
     batches = training_batches(dataset_of(pairs, card.bands, table), recipe, statistics, table, device)
-    keeper = StateKeeper(state_path(out), training, request)
     tiles = ValidationBatches(dataset_of(checks, card.bands, table), card.stride) if checks else None
     with _events(tensorboard, table) as add_event, ExitStack() as after:
         if page is not None:
             after.callback(_write_report, page, out, training, (pairs, checks), statistics, recipe, notes)
-        for result in training.epochs(batches, tiles):
-            if result.best:
-                save_model(out, training.model, replace(card, metrics=_metrics(result, table)))
-            keeper.keep(better=result.best and result.matrix is not None)
-            write_log(log_path(out), training.history, table)
-            add_event(result)
-            report(result)
-    state_path(out).unlink()
+        keep_best(training, batches, tiles, out, card, table, request, (add_event, report), going_on=going_on)
     return read_card(out)
 
 
@@ -244,20 +228,6 @@ def show_samples(
         title=f"The first {len(images)} patches of {recipe.patch_size} px that the network sees, {how}",
     )
     return len(images)
-
-
-def _goes_on(out: Path, overwrite: bool, resume: bool, *, of_this: bool) -> bool:
-    """Whether there is a training that was interrupted and is gone on with.
-
-    Raises:
-        OutputError: there is one, and it is neither to be gone on with nor to be begun anew.
-    """
-    if not state_path(out).exists() or (overwrite and not resume):
-        return False
-    if not (resume or of_this):
-        raise OutputError(f"the training of {out} was interrupted; --resume goes on with it, --overwrite begins anew")
-    _log.warning("%s: going on with the training that was interrupted", out)
-    return True
 
 
 def _check_schedule(schedule: Schedule, recipe: Recipe, *, validated: bool) -> None:
@@ -357,10 +327,3 @@ def _start(
         command=command,
     )
     return network, card
-
-
-def _metrics(result: EpochResult, classes: Sequence[LandClass]) -> dict[str, Any]:
-    if result.matrix is None:
-        return {"epoch": result.epoch, "loss": result.loss}
-    iou = {item.name: None if math.isnan(value) else value for item, value in zip(classes, result.iou, strict=True)}
-    return {"epoch": result.epoch, "loss": result.loss, "mean_iou": result.mean_iou, "iou": iou}

@@ -80,29 +80,33 @@ class Augment:
         masks = repeat(None) if valid is None else valid
         return self.changed(zip(images, labels, masks, strict=False), len(images), generator)
 
-    def changed(self, patches: Iterable[Patch], count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    def changed(
+        self, patches: Iterable[Patch], count: int, generator: Generator, *, planes: int = 0
+    ) -> tuple[Tensor, Tensor]:
         """The same of patches one by one, each changed when it has just been made and is still at hand.
 
         Args:
             patches: image (bands, H, W), labels (H, W) and the valid mask (H, W) or None; all of one size.
             count: how many.
             generator: as above.
+            planes: how many of the image's bands, the last ones, are no colours: flipped, rotated and scaled with the
+                others, and of the values that they had.
         """
         patches = iter(patches)
         first = next(patches)
         bands, height, width = first[0].shape
-        draws = self._draws(count, bands, (height, width), generator)
+        draws = self._draws(count, bands - planes, (height, width), generator, planes)
         images, labels = np.empty((count, bands, height, width), np.float32), np.empty((count, height, width), np.int64)
         for number, (image, codes, valid) in enumerate(chain([first], patches)):
             back, gains, offsets, strength, seed = (drawn[number] for drawn in draws)
             resample(
                 np.ascontiguousarray(image, np.float32), np.ascontiguousarray(codes, np.int64), _partly(valid),
-                back, gains, offsets, strength, seed, IGNORE_INDEX, images[number], labels[number],
+                back, gains, offsets, strength, bands - planes, seed, IGNORE_INDEX, images[number], labels[number],
             )  # fmt: skip
         return torch.from_numpy(images), torch.from_numpy(labels)
 
     def _draws(
-        self, count: int, bands: int, size: tuple[int, int], generator: Generator
+        self, count: int, bands: int, size: tuple[int, int], generator: Generator, planes: int = 0
     ) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
         """Of each patch: where its pixels come from, each band's gain and offset, the noise's strength and seed."""
         matrices = self._matrices(count, size, generator)
@@ -114,7 +118,9 @@ class Augment:
         strength = self.noise * (2 * torch.rand(count, generator=generator) - 1)
         seeds = torch.randint(2**32, (count,), generator=generator)
         back = np.linalg.inv(matrices.double().numpy())[:, :2]
-        return back, (gain * kept).numpy(), (offset * kept).numpy(), strength.numpy(), seeds.numpy()
+        gains = np.pad((gain * kept).numpy(), ((0, 0), (0, planes)), constant_values=1)
+        offsets = np.pad((offset * kept).numpy(), ((0, 0), (0, planes)))
+        return back, gains, offsets, strength.numpy(), seeds.numpy()
 
     def _matrices(self, count: int, size: tuple[int, int], generator: Generator) -> Tensor:
         """Where each patch's pixels go: (N, 3, 3), in pixels."""

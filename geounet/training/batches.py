@@ -48,8 +48,19 @@ def training_batches(
     statistics: Statistics,
     classes: Sequence[LandClass],
     device: torch.device,
+    *,
+    taught: Any = None,
 ) -> EpochBatches:
-    """Random patches of a dataset, drawn, changed and weighed as a recipe says."""
+    """Random patches of a dataset, drawn, changed and weighed as a recipe says.
+
+    Args:
+        dataset: what patches are drawn from.
+        recipe: how.
+        statistics: of the dataset's items.
+        classes: the class table.
+        device: where the network is trained.
+        taught: the same dataset with soft labels, see :class:`geounet.data.taught.TaughtDataset`; None for none.
+    """
     area = sum(region.pixels for region in dataset.regions)
     covering = 2 * area // recipe.patch_size**2
     length = recipe.patches or round_up(min(512, max(128, covering)), recipe.batch_size)
@@ -66,7 +77,7 @@ def training_batches(
     )
     gaps = GapWeights(len(classes), recipe.boundary_weight, recipe.boundary_sigma)
     return EpochBatches(
-        dataset,
+        dataset if taught is None else taught,
         sampler,
         generator,
         batch_size=batch,

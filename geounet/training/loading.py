@@ -42,7 +42,8 @@ class EpochBatches:
 
     Args:
         dataset: queries of the sampler to samples with `image` (bands, H, W) and `mask` (H, W), and `valid` (H, W)
-            where some pixels are not; from several threads at once.
+            where some pixels are not; from several threads at once. Its `planes`, if it has any, are how many soft
+            labels (planes, H, W) a sample has as `soft`.
         sampler: queries of an epoch, drawn from `generator` alone.
         generator: the sampler's, set anew for each epoch.
         batch_size: patches a batch; what is left at an epoch's end is not used.
@@ -96,7 +97,7 @@ class _Epoch:
         return self.batches.count
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches of `image` (N, bands, H, W) float32, `mask` (N, H, W) int64, and `weight` if asked for."""
+        """Batches of `image` (N, bands, H, W) float32, `mask` (N, H, W) int64, and `weight` and `soft` if there are."""
         plans, ready, threads = self.batches.plans(self.number), self.batches.ready, self.batches.threads
         if threads is None:
             yield from map(ready, plans)
@@ -120,20 +121,29 @@ class _ReadyBatches:
 
     def __init__(self, dataset: Any, augment: Augment | None, weigh: Weigh | None) -> None:
         self.dataset, self.augment, self.weigh = dataset, augment, weigh
+        self.planes: int = getattr(dataset, "planes", 0)
         self.pinned = torch.cuda.is_available()
 
     def __call__(self, plan: Plan) -> Batch:
         queries, seed = plan
         samples = (self.dataset[query] for query in queries)
-        patches = ((sample["image"], sample["mask"], sample.get("valid")) for sample in samples)
+        patches = ((_with_planes(sample), sample["mask"], sample.get("valid")) for sample in samples)
         if self.augment is not None:
-            images, labels = self.augment.changed(patches, len(queries), torch.Generator().manual_seed(seed))
+            generator = torch.Generator().manual_seed(seed)
+            images, labels = self.augment.changed(patches, len(queries), generator, planes=self.planes)
         else:
             images, labels = (_stacked(tensors) for tensors in list(zip(*patches, strict=True))[:2])
         batch = {"image": images, "mask": labels}
+        if self.planes:
+            batch = {"image": images[:, : -self.planes], "mask": labels, "soft": images[:, -self.planes :]}
         if self.weigh is not None:
             batch["weight"] = self.weigh(labels)
         return {name: tensor.pin_memory() for name, tensor in batch.items()} if self.pinned else batch
+
+
+def _with_planes(sample: dict[str, Tensor]) -> Tensor:
+    """The image, and behind its bands the soft labels, where there are any: both are changed alike."""
+    return torch.cat((sample["image"], sample["soft"])) if "soft" in sample else sample["image"]
 
 
 def _stacked(tensors: Iterable[Tensor]) -> Tensor:

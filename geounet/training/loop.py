@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from geounet.engine.devices import autocast
 from geounet.errors import ModelError
 from geounet.models.encoders import encoder_modules
-from geounet.models.losses import IGNORE_INDEX
+from geounet.models.losses import IGNORE_INDEX, distillation
 from geounet.training.optimizers import build_optimizers
 from geounet.training.seeds import derived_seed
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from geounet.classes import LandClass
     from geounet.models.losses import Loss
 
     Batch = dict[str, Any]
@@ -126,6 +127,14 @@ def class_iou(matrix: Tensor) -> Tensor:
     return hits / (matrix.sum(0) + matrix.sum(1) - matrix.diagonal()).double()
 
 
+def metrics_of(result: EpochResult, classes: Sequence[LandClass]) -> dict[str, Any]:
+    """What a model file holds of the epoch that it is of."""
+    if result.matrix is None:
+        return {"epoch": result.epoch, "loss": result.loss}
+    iou = {item.name: None if math.isnan(value) else value for item, value in zip(classes, result.iou, strict=True)}
+    return {"epoch": result.epoch, "loss": result.loss, "mean_iou": result.mean_iou, "iou": iou}
+
+
 class Training:
     """A network on its way, epoch after epoch.
 
@@ -138,6 +147,7 @@ class Training:
         dtype: arithmetic of the forward pass (automatic mixed precision); float16's gradients are scaled.
         optimizer: one of :data:`geounet.training.optimizers.OPTIMIZERS`.
         seed: of what the network itself draws at random (dropout), from epoch to epoch.
+        temperature: of the soft labels, where batches have any.
 
     Raises:
         ModelError: there is no such optimizer.
@@ -154,7 +164,9 @@ class Training:
         dtype: torch.dtype,
         optimizer: str = "muon",
         seed: int = 0,
+        temperature: float = 1.0,
     ) -> None:
+        self.temperature = temperature
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss, self.schedule, self.device, self.dtype, self.seed = loss, schedule, device, dtype, seed
         self.weights = None if class_weights is None else class_weights.to(device)
@@ -185,7 +197,8 @@ class Training:
 
         Args:
             batches: from an epoch's number, from 1, to its batches, the same for the same number: `image` (N, bands, H,
-                W) float32, `mask` (N, H, W) class indices, and `weight` (N, H, W) where the loss weighs pixels.
+                W) float32, `mask` (N, H, W) class indices, `weight` (N, H, W) where the loss weighs pixels, and `soft`
+                (N, classes, H, W) where there are soft labels, whose loss is added.
             validation: likewise, once an epoch; a batch may name a `core` (row and column slices) that alone counts.
 
         Raises:
@@ -257,10 +270,12 @@ class Training:
     def _gradient(self, batch: Batch, group: int) -> Tensor:
         """Add a batch's gradient, one part of a group's mean; its loss."""
         images = batch["image"].to(self.device, memory_format=torch.channels_last, non_blocking=True)
-        labels, pixels = (_on(batch.get(name), self.device) for name in ("mask", "weight"))
+        labels, pixels, soft = (_on(batch.get(name), self.device) for name in ("mask", "weight", "soft"))
         with autocast(self.device, self.dtype):
             logits = self.network(images)
         value = self.loss(logits.float(), labels, self.weights, pixels)
+        if soft is not None:
+            value = value + distillation(logits.float(), soft, self.temperature)
         self.scaler.scale(value / group).backward()  # type: ignore[no-untyped-call]
         return value.detach()
 

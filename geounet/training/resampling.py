@@ -30,7 +30,7 @@ _BYTE_SUM_STD = 147.8
 @compiled
 def resample(
     image: Floats, label: Codes, valid: Mask, back: NDArray[np.float64], gains: Floats, offsets: Floats,
-    noise: float, seed: int, ignored: int, out: Floats, shown: Codes,
+    noise: float, colours: int, seed: int, ignored: int, out: Floats, shown: Codes,
 ) -> None:  # fmt: skip
     """Each output pixel from its place in the patch: bilinear for the image, the nearest pixel for the label.
 
@@ -44,6 +44,7 @@ def resample(
         gains: (bands,).
         offsets: (bands,).
         noise: standard deviation of the noise; none where it is not above 0.
+        colours: how many of the bands, the first ones, get noise.
         seed: of the noise.
         ignored: the label of a pixel into which an invalid one is mixed; its image is 0.
         out: (bands, H, W), written.
@@ -61,7 +62,7 @@ def resample(
         for band in range(bands):
             line = out[band, row]
             _mixed(flat[band], corner, across, down, right, below, line)
-            if noise > 0:
+            if noise > 0 and band < colours:
                 _grained(line, noise, seed + (band * height + row) * width)
             _scaled(line, gains[band], offsets[band])
         if mask.size:

@@ -118,7 +118,9 @@ def test_a_patch_is_resampled_as_by_pytorch(height, width, angle, factor, x, y, 
     back = np.array([[cos, -sin, x], [sin, cos, y]])
     out, shown = np.empty_like(image), np.empty_like(label)
     ones, zeros = np.ones(2, np.float32), np.zeros(2, np.float32)
-    resample(image, label, valid if holes else np.ones((0, 0), bool), back, ones, zeros, 0.0, 0, 255, out, shown)
+    resample(
+        image, label, valid if holes else np.ones((0, 0), bool), back, ones, zeros, 0.0, len(image), 0, 255, out, shown
+    )
     grid = back @ np.stack([*np.meshgrid(range(width), range(height)), np.ones((height, width))]).reshape(3, -1)
     # An axis of one pixel has no length to take shares of; on it, all places are that pixel.
     spans = np.maximum([[width - 1], [height - 1]], 1)
