@@ -20,7 +20,8 @@ MODULES = {
 
 # Packages and modules of the top, lowest first: each imports from what stands before it only.
 ORDER = [
-    "errors", "grid", "allocation", "threads", "compiling", "light_torchvision", "classes", "class_tables", "calling", "outputs",
+    "errors", "grid", "allocation", "threads", "compiling", "light_torchvision", "classes", "class_tables",
+    "calling", "outputs",
     "raster", "object_stores", "sources", "models", "data", "components", "outlines", "formats", "engine", "training",
     "metrics", "arrays", "pages", "products", "maps", "changes", "jobs", "alerts", "exports", "recognition",
     "tasks",

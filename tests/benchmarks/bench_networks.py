@@ -201,7 +201,9 @@ def qualities(given: argparse.Namespace, data: Path) -> tuple[list[Row], Any]:
     found: dict[str, dict[str, list[dict[str, float]]]] = {}
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         model = Path(name, "model.safetensors")
-        for place, (_source, validation, words) in data_sets(data, Path(name)).items():
+        sets = data_sets(data, Path(name))
+        for place in given.data:
+            _source, validation, words = sets[place]
             how = {net: _words(NETWORKS[net]) + given.more.split() for net in given.networks}
             epochs = {
                 net: epochs_of(given.minutes, words, model, options) if given.steps else 0
@@ -242,6 +244,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15.0, help="of each training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--data", nargs="+", default=["korea", "india", "nuclei", "sample tiles"], help="data sets")
     parser.add_argument("--threads", type=int, default=2, help="of each training")
     parser.add_argument("--more", default="", help="further options of each training, in one word")
     parser.add_argument(
