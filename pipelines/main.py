@@ -35,7 +35,7 @@ COMMANDS = {
     "monitor": "Do what a monitoring job says, once.",
     "export": "Hand maps and polygons on.",
     "report": "Write a page to look at.",
-    "models": "Show, check, import and export models.",
+    "models": "Show, check, quantize, import and export models.",
     "demo": "Run the whole chain on the sample tiles.",
     "completion": "Complete commands in a shell.",
 }

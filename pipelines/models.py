@@ -20,7 +20,7 @@ def _names(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tu
 
 @click.group()
 def command() -> None:
-    """Show, check, import and export model files."""
+    """Show, check, import, export and quantize model files."""
 
 
 @command.command("list")
@@ -134,6 +134,32 @@ def export(model: Path, out: Path, window_size: int, overwrite: bool, quiet: boo
     difference = export_model(model, out, window_size=window_size, overwrite=overwrite)
     if not quiet:
         click.echo(f"{out}: differs from PyTorch by {difference:.1e} at most", err=True)
+
+
+@command.command("quantize")
+@click.argument("model", type=_PATH)
+@click.argument("scenes", nargs=-1, required=True, metavar="SCENE...")
+@options.pattern
+@options.opening
+@options.radiometry
+@options.overwrite
+@options.common
+def quantize(model: Path, scenes: tuple[str, ...], pattern: str | None, quiet: bool, **given: Any) -> None:
+    """Keep MODEL's network in 8-bit integers beside it, calibrated on SCENEs (any source) like those to come.
+
+    From then on `--precision auto` takes it on a CPU, for every scene on whose own pixels it gives 99.9 % of the
+    classes that float32 gives.
+    """
+    from geounet.engine.compatibility import scene_for_model
+    from geounet.engine.quantization import quantize_model
+    from geounet.models.model_file import read_card
+    from geounet.sources.listing import list_scenes
+
+    card, overwrite = read_card(model), given.pop("overwrite")
+    opened = [scene_for_model(name, card, **given) for name in list_scenes(scenes, pattern)]
+    place, share = quantize_model(model, opened, overwrite=overwrite)
+    if not quiet:
+        click.echo(f"{place}: {share:.3%} of the class pixels of fp32, on {len(opened)} scenes", err=True)
 
 
 @command.command("verify")

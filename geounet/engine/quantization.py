@@ -1,7 +1,8 @@
-"""A network in 8-bit integers, calibrated on the scene's own windows.
+"""A network in 8-bit integers, calibrated once on windows of some scenes, or on the scene's own.
 
 Post-training quantisation by NNCF (https://github.com/openvinotoolkit/nncf): weights and activations become integers
-whose ranges come from a few windows of the scene. The result is one file that all workers and any resumed run use, so
+whose ranges come from a few windows. What is calibrated once stands beside the model file and serves all scenes whose
+own pixels it is near enough to float32 on. A run's network is one file that all workers and any resumed run use, so
 that they compute the same bits.
 """
 
@@ -13,16 +14,33 @@ import importlib.util
 import json
 import logging
 import os
+import tempfile
 import threading
 from dataclasses import replace
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from geounet.engine.cluster import usable_cores
 from geounet.engine.probe import agreement, draw_images, draw_samples
-from geounet.engine.runtimes import WindowClassifier, openvino_model, prepared, signal_stack_kept
+from geounet.engine.runtimes import (
+    KEPT,
+    KEPT_KEY,
+    NetworkSetup,
+    WindowClassifier,
+    compiled_openvino,
+    kept_network,
+    openvino_model,
+    pick_runtime,
+    prepared,
+    signal_stack_kept,
+)
 from geounet.errors import ModelError
-from geounet.models.model_file import load_model
-from geounet.outputs import atomic
+from geounet.models.model_file import fingerprint, load_model, read_card, write_tensors
+from geounet.outputs import atomic, check_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,11 +48,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from geounet.engine.runtimes import NetworkSetup
     from geounet.models.model_file import ModelCard
     from geounet.raster.scene import Scene
 
+_log = logging.getLogger(__name__)
 _NOTE = "quantized.json"
+_IMAGES = 48
+"""Windows at most from which ranges are taken."""
 _ONE_AT_A_TIME = threading.Lock()
 """Standard output is the process's: of two threads that turn it aside, the second would give back the first's."""
 
@@ -66,12 +86,96 @@ def quantize(scene: Scene, card: ModelCard, setup: NetworkSetup, halo: int, fold
     """
     note = folder / _NOTE
     if not note.exists():
-        network = _keep(_calibrated(setup, draw_images(scene, card, halo)), folder)
+        if is_calibrated(setup):
+            model = kept_network(setup, len(card.bands))
+        else:
+            check_quantization(setup.runtime)
+            model = _calibrated(setup, draw_images(scene, card, halo))
+        network = _keep(model, folder)
         share = _measure(scene, card, replace(setup, quantized=str(network)), halo)
         with atomic(note) as staged:
             staged.write_text(json.dumps({"network": network.name, "agreement": share}), encoding="utf-8")
     found = json.loads(note.read_text(encoding="utf-8"))
     return str(folder / found["network"]), found["agreement"]
+
+
+def is_calibrated(setup: NetworkSetup) -> bool:
+    """Whether a network in int8 stands beside the model file, and is of this model and for windows of this halo."""
+    place = Path(f"{setup.model}{KEPT}")
+    if setup.runtime != "openvino" or not place.is_file():
+        return False
+    found = _header(place)
+    if found.get("model") != fingerprint(Path(setup.model)):
+        _tell_another(str(place))
+        return False
+    return bool(found["halo"] == setup.halo)
+
+
+def _header(place: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(place, framework="np") as file:
+            content: dict[str, Any] = json.loads((file.metadata() or {}).get(KEPT_KEY, "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{place} is damaged ({error}); remove it, or quantize the model anew") from error
+    return content
+
+
+@cache
+def _tell_another(place: str) -> None:
+    """Once a process."""
+    _log.warning("%s is of another model than the one beside it, and is not used; quantize that anew", place)
+
+
+def quantize_model(model: Path, scenes: Sequence[Scene], *, overwrite: bool = False) -> tuple[Path, float]:
+    """Calibrate a model's network on windows of some scenes, and keep it beside the model file for all scenes.
+
+    Args:
+        model: the model file.
+        scenes: with the bands and numbers that the model reads; the more they are like what will be predicted, the
+            better.
+        overwrite: whether one that is there is replaced.
+
+    Returns:
+        The file, and the share of class pixels that are those of float32, on other windows of the scenes.
+
+    Raises:
+        ModelError: NNCF is not installed, the model sees its whole window, or no scene holds a valid pixel.
+        OutputError: the file exists, or cannot be written.
+    """
+    check_quantization(pick_runtime("openvino", torch.device("cpu")))
+    place = Path(f"{model}{KEPT}")
+    check_output(place, overwrite)
+    card = read_card(model)
+    if card.halo is None:
+        raise ModelError(f"{model} sees its whole window, so that its int8 network is calibrated scene by scene")
+    images = [image for scene in scenes for image in draw_images(scene, card, card.halo)][:_IMAGES]
+    if not images:
+        raise ModelError(f"none of the {len(scenes)} scenes holds a valid pixel to calibrate on")
+    setup = NetworkSetup(
+        model=str(model.absolute()), fingerprint=fingerprint(model), device="cpu", precision="int8",
+        runtime="openvino", window=(images[0].shape[1], images[0].shape[2]), halo=card.halo,
+        threads=len(usable_cores()), probabilities=True,
+    )  # fmt: skip
+    network = _calibrated(setup, images)
+    samples = [sample for scene in scenes for sample in draw_samples(scene, model, card.halo)]
+    run = compiled_openvino(network, "int8", setup.threads)
+    share = agreement(samples, run, setup.window, setup.halo, card.stride)
+    _write_kept(place, network, {"model": setup.fingerprint, "halo": card.halo, "agreement": share})
+    return place, share
+
+
+def _write_kept(place: Path, network: Any, about: dict[str, Any]) -> None:
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder, "network.xml")
+        openvino.save_model(network, draft, compress_to_fp16=False)
+        parts = {"description": draft.read_bytes(), "weights": draft.with_suffix(".bin").read_bytes()}
+    tensors = {name: torch.frombuffer(bytearray(content), dtype=torch.uint8) for name, content in parts.items()}
+    versions = {name: version(name) for name in ("geounet", "openvino", "nncf")}
+    write_tensors(place, tensors, {KEPT_KEY: json.dumps({**about, "versions": versions}, sort_keys=True)})
 
 
 def _calibrated(setup: NetworkSetup, images: Sequence[NDArray[np.float32]]) -> Any:

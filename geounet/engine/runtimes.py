@@ -110,7 +110,8 @@ class NetworkSetup:
     tta: bool = False
     """Whether windows, square then, are seen in their eight flips and rotations."""
     quantized: str | None = None
-    """Path or URL of the network in int8, see :mod:`geounet.engine.quantization`; None in other precisions."""
+    """Path or URL of the network in int8, see :mod:`geounet.engine.quantization`, or of the file beside the model that
+    keeps it for all scenes, see :func:`kept_network`; None in other precisions."""
 
 
 # One: at its usual window a network works in a gigabyte.
@@ -123,7 +124,9 @@ def prepared(setup: NetworkSetup) -> tuple[Classifier, ModelCard]:
     """
     network, card = load_model(Path(setup.model))
     if setup.quantized is not None:
-        return _openvino(_read_network(setup.quantized), setup.precision, setup.threads), card
+        whole = is_kept(setup.quantized)
+        model = kept_network(setup, len(card.bands)) if whole else _read_network(setup.quantized)
+        return compiled_openvino(model, setup.precision, setup.threads), card
     run = make_classifier(
         network,
         (len(card.bands), *setup.window),
@@ -170,7 +173,7 @@ def make_classifier(
     """
     classifier = WindowClassifier(network, halo, probabilities=probabilities).eval()
     if runtime == "openvino":
-        return _openvino(openvino_model(classifier, shape), precision, threads)
+        return compiled_openvino(openvino_model(classifier, shape), precision, threads)
     return _torch(classifier, device, precision, threads)
 
 
@@ -249,6 +252,39 @@ def _core() -> Any:
         return openvino.Core()
 
 
+KEPT = ".int8"
+"""What the file beside a model is called that keeps its network in int8: the model's name and this."""
+KEPT_KEY = "geounet-int8"
+"""Of its header: what it is of, as JSON."""
+
+
+def is_kept(name: str) -> bool:
+    """Whether it is a file that keeps a network for all scenes."""
+    return name.endswith(KEPT)
+
+
+def kept_network(setup: NetworkSetup, bands: int) -> Any:
+    """The `openvino.Model` that stands beside the model file, laid out for a setup's windows.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    import openvino
+    from safetensors import SafetensorError, safe_open
+
+    name = f"{setup.model}{KEPT}"
+    try:
+        with safe_open(name, framework="np") as file:
+            description, weights = (file.get_tensor(part).tobytes() for part in ("description", "weights"))
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{name} is damaged ({error}); remove it, or quantize the model anew") from error
+    model = _core().read_model(description, openvino.Tensor(np.frombuffer(weights, np.uint8)))
+    if not (setup.probabilities or setup.tta):
+        model.remove_result(model.get_results()[2])
+    model.reshape([1, bands, *setup.window])
+    return model
+
+
 def _read_network(name: str) -> Any:
     """A network by its path, or from an object store."""
     if not is_bucket(name):
@@ -258,7 +294,12 @@ def _read_network(name: str) -> Any:
     return _core().read_model(*parts)
 
 
-def _openvino(model: Any, precision: str, threads: int) -> Classifier:
+def compiled_openvino(model: Any, precision: str, threads: int) -> Classifier:
+    """An `openvino.Model` of a :class:`WindowClassifier` as :func:`make_classifier` gives it.
+
+    Raises:
+        ModelError: OpenVINO does not know the precision.
+    """
     # What is not quantised of an int8 network runs in bf16 where the processor multiplies it, else in float32.
     hints = {"fp32": "f32", "bf16": "bf16", "int8": "bf16" if faster_precision(torch.device("cpu")) else "f32"}
     if precision not in hints:

@@ -15,8 +15,8 @@ import torch
 from geounet.engine.cluster import usable_cores
 from geounet.engine.devices import faster_precision
 from geounet.engine.probe import AGREEMENT, PROBABILITY_TOLERANCE, agreement, draw_samples, smallest_halo
-from geounet.engine.quantization import check_quantization
-from geounet.engine.runtimes import NetworkSetup, pick_runtime, prepared
+from geounet.engine.quantization import check_quantization, is_calibrated
+from geounet.engine.runtimes import KEPT, NetworkSetup, pick_runtime, prepared
 from geounet.errors import ModelError
 from geounet.grid import Window, round_up
 from geounet.models.model_file import fingerprint, load_model
@@ -116,8 +116,6 @@ def choose(
     pixels = pixels or scene.extent.pixels
     small, tiny = pixels <= _SMALL, pixels <= _TINY
     chosen = "torch" if tiny and runtime == "auto" and precision != "int8" else pick_runtime(runtime, device)
-    if precision == "int8":
-        check_quantization(chosen)
     exact = round_up(_UNBOUNDED_HALO, card.stride) if card.halo is None else card.halo
     margin = exact if halo is None else round_up(halo, card.stride)
     measurable = not small and halo is None and card.halo is not None and exact > _SHORT_HALO
@@ -138,6 +136,8 @@ def choose(
         threads=len(usable_cores()),
     )
     kept = None
+    if precision == "int8" and not is_calibrated(open_setup):
+        check_quantization(chosen)
     if precision == "auto":
         precision, kept = _choose_precision(open_setup, samples, card.stride)
     return Choice(margin, chosen, precision, _tiling(card, margin, measured=measurable), kept)
@@ -177,11 +177,14 @@ def _around(region: Window, card: ModelCard, tuning: Tuning, window_size: int | 
 
 def _choose_precision(setup: NetworkSetup, samples: Sequence[Sample], stride: int) -> tuple[str, float | None]:
     """The fastest precision that keeps the class of enough pixels, and the share that it keeps."""
-    candidate = faster_precision(torch.device(setup.device))
     if not samples:
         return "fp32", None
-    if candidate is not None:
-        run, _ = prepared(replace(setup, precision=candidate))
+    integers = f"{setup.model}{KEPT}" if is_calibrated(setup) else None
+    lower = faster_precision(torch.device(setup.device))
+    for candidate, quantized in (("int8", integers), (lower, None)):
+        if candidate is None or (candidate == "int8" and quantized is None):
+            continue
+        run, _ = prepared(replace(setup, precision=candidate, quantized=quantized))
         share = agreement(samples, run, setup.window, setup.halo, stride)
         if share >= AGREEMENT:
             return candidate, share
