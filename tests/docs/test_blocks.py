@@ -81,6 +81,7 @@ def material(tmp_path_factory):
     shutil.copytree(samples / "val/images", folder / "scenes")
     for name in ("classes.csv", "model.safetensors"):
         shutil.copy(samples / name, folder / name)
+    shutil.copy(samples / "model.safetensors", folder / "teacher.safetensors")
     shutil.copy(samples / "train/labels.gpkg", folder / "labels.gpkg")
     shutil.copy(samples / "val/images/scene_spring.tif", folder / "scene.tif")
     shutil.copy(samples / "val/labels/scene_spring.tif", folder / "classes.tif")

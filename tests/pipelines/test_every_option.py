@@ -86,6 +86,8 @@ def test_outlines_are_simplified_in_many_batches_as_in_one(tmp_path, write_scene
 # --- each option of each command
 
 TRAIN = "train s.tif --labels c.tif -o m2.safetensors --epochs 1 --patches 6 --batch-size 2 --patch-size 16 --depth 1"
+OTHER = TRAIN.replace(" --depth 1", "")
+DISTILL = "distill m.safetensors s.tif s2.tif -o m2.safetensors --epochs 1 --patches 6 --batch-size 2 --patch-size 16"
 SCREENED = "--mask cl.tif --mask B08:5,6 --mask B02:bits:7 --mask-dilate 1 --aoi aoi.gpkg"
 RUN = "run s.tif s2.tif -m m.safetensors -o out"
 CASES = {
@@ -121,7 +123,8 @@ CASES = {
             "--all-touched --background 10 --classes c.csv --no-report"
         ),
         f"{TRAIN.replace('c.tif', 'n.tif')} --instances --boundary-weight 3 --boundary-sigma 4 --resume --overwrite",
-        f"{TRAIN} --arch unet --encoder resnet18 --weights w.pt --freeze-encoder 1 --epochs 2 --patch-size 32",
+        f"{OTHER} --size xs",
+        f"{OTHER} --arch unet --encoder resnet18 --weights w.pt --freeze-encoder 1 --epochs 2 --patch-size 32",
         f"{TRAIN} --loss focal:1.5+0.5*tversky:0.3:0.7 --label-smoothing 0.1 --class-weights inverse --accumulate 2",
         f"{TRAIN} --balance equal --min-labelled 0.1 --normalization percentiles --optimizer adamw --seed 5",
         f"{TRAIN} --learning-rate 0.01 --weight-decay 0.1 --warm-up 0.2 --clip-norm 0 --ema 0.9 --device cpu",
@@ -131,6 +134,16 @@ CASES = {
         f"{TRAIN.replace('s.tif', 'gcp.tif').replace('c.tif', 'world.gpkg')} --georeference gcp",
         f"{TRAIN.replace('s.tif', 'rgba.tif')} --alpha-is-data",
         f"{TRAIN.replace('s.tif', 'pile')} --pattern 's.*' {SCREENED} --resolution 14",
+    ],
+    "distill": [
+        f"{DISTILL} --teacher m.safetensors --tta --size xs --temperature 3 --val-fraction 0.4",
+        f"{DISTILL} --arch unet --encoder resnet18 --patch-size 32 --answers kept --report r.html",
+        f"{DISTILL} --labels c.tif --learning-rate 0.01 --seed 5 --device cpu --no-report --overwrite --resume",
+        f"{DISTILL} --labels p.gpkg:polygons --label-field class_name --val-fraction 0 --nodata 3",
+        f"{DISTILL} --rotate 20 --scale 0.9,1.1 --jitter 0.2 --noise 0.1 --band-drop 0.3 --radiometry as-is",
+        f"{DISTILL.replace('s.tif s2.tif', 'gcp.tif')} --no-augment --minutes 0.02 --georeference gcp --val-fraction 0",
+        f"{DISTILL.replace('s.tif s2.tif', 'rgba.tif')} --alpha-is-data --radiometry as-is --val-fraction 0",
+        f"{DISTILL.replace('s.tif s2.tif', 'pile')} --pattern 's*.tif' {SCREENED} --resolution model --val-fraction 0",
     ],
     "predict": [
         "predict s.tif -m m.safetensors -o o.tif --confidence o2.tif --probabilities o3.tif",
@@ -231,6 +244,12 @@ CASES = {
         ),
         "models import traced.pt -o o.safetensors --arch unet --encoder resnet18 --mean 0 --std 1 --trust",
     ],
+    "models quantize": [
+        f"models quantize copy.safetensors pile --pattern 's*.tif' {SCREENED} --resolution model",
+        "models quantize copy.safetensors s.tif s2.tif --overwrite --nodata 3 --radiometry as-is",
+        "models quantize copy.safetensors rgba.tif --alpha-is-data --radiometry as-is",
+        "models quantize copy.safetensors gcp.tif --georeference gcp",
+    ],
     "models export": ["models export m.safetensors -o o.onnx --window-size 64 --overwrite"],
     "demo": ["demo -o shown --overwrite"],
 }
@@ -265,7 +284,9 @@ def test_no_option_of_a_command_is_left_out_here(name, command):
     given = {word for case in [*CASES[name], SEVERAL.get(name, "")] for word in shlex.split(case)} | EVERYWHERE
     options = [param for param in command.params if isinstance(param, click.Option)]
     missing = {param.opts[0] for param in options if not given & {*param.opts, *param.secondary_opts}}
-    assert missing <= (SEARCH | TABLES | ({"--bbox"} if name in ("info", "stack", "tile", "train") else set()))
+    assert missing <= (
+        SEARCH | TABLES | ({"--bbox"} if name in ("info", "stack", "tile", "train", "distill") else set())
+    )
 
 
 @pytest.fixture(scope="module")
@@ -389,6 +410,9 @@ def test_each_option_on_several_of_everything_as_on_one(tmp_path, monkeypatch, g
         for source in ground.iterdir():
             (folder / source.name).symlink_to(source)
         before = {path.name for path in ground.iterdir()}
+        # Beside a model is written what belongs to it.
+        shutil.copy(ground / "m.safetensors", folder / "copy.safetensors")
+        before.add("copy.safetensors")
         monkeypatch.chdir(folder)
         if pieces:
             several()

@@ -214,7 +214,8 @@ def test_no_size_shows_tiles_windows_or_boxes(tmp_path, size, runtime):
     box = (399960 + 10 * 37, 4900020 - 10 * 151, 399960 + 10 * 120, 4900020 - 10 * 29)
     part, share, _ = predicted(tmp_path, scene, model, "box", runtime=runtime, bbox=box)
     np.testing.assert_array_equal(part, whole[29:151, 37:120])
-    assert np.abs(share.astype(int) - confidence[29:151, 37:120]).max() <= 1
+    # Windows are fitted to a box where that changes no bit.
+    np.testing.assert_array_equal(share, confidence[29:151, 37:120])
     assert len(np.unique(whole)) > 2
 
 
