@@ -7,8 +7,6 @@ from typing import Any
 
 import click
 
-from geounet.models.sizes import DEFAULT_SIZE, SIZES
-
 from . import options
 from .train import UNLIMITED, ManyValues, kept_if_interrupted, score, show_epoch, silent
 
@@ -43,13 +41,7 @@ class _Command(ManyValues):
 @options.pattern
 @options.opening
 @options.radiometry
-@options.option(
-    "--size",
-    type=click.Choice(list(SIZES)),
-    help=f"Network for maps, from the fastest to the most thorough; {DEFAULT_SIZE} where no other network is named.",
-)
-@options.option("--arch", help="Another network: unet, the classic one, or with an encoder any of smp's.")
-@options.option("--encoder", help="smp encoder such as resnet18, by default in a unet.")
+@options.network
 @options.option(
     "--temperature",
     type=click.FloatRange(0, min_open=True),
@@ -66,14 +58,8 @@ class _Command(ManyValues):
 )
 @options.option("--minutes", type=click.FloatRange(0, min_open=True), help=f"Time budget: {_MINUTES:g} minutes.")
 @options.option("--epochs", type=click.IntRange(1), help="Epochs at most, in place of the time budget or beside it.")
-@options.option("--patch-size", type=click.IntRange(16), default=256, show_default=True, help="Patch side in pixels.")
-@options.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Patches a batch.")
-@options.option(
-    "--patches", type=click.IntRange(1), help="Patches an epoch; by default 128 to 512, by the scenes' area."
-)
-@options.option("--learning-rate", type=float, default=2e-3, show_default=True, help="Highest learning rate.")
+@options.patch
 @options.augmentation
-@options.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, patches and augmentation.")
 @options.device
 @options.option(
     "--resume", is_flag=True, help="Go on where the same training was interrupted; from the start where none was."

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from geounet.models.sizes import DEFAULT_SIZE, SIZES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -483,3 +485,36 @@ def augmentation(function: Callable[..., Any]) -> Callable[..., Any]:
     for decorate in (band_drop, noise, jitter, scale, rotate, augment_flag):
         wrapped = decorate(wrapped)
     return wrapped
+
+
+def network(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Which network is trained, but for the classic UNet's shape."""
+    return _all_of(
+        function,
+        option(
+            "--size",
+            type=click.Choice(list(SIZES)),
+            help=f"Network for maps, from the fastest to the most thorough; {DEFAULT_SIZE} where no other is named.",
+        ),
+        option("--arch", help="Another network: unet, the classic one, or with an encoder any of smp's."),
+        option("--encoder", help="smp encoder such as resnet18, by default in a unet."),
+    )
+
+
+def patch(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What patches a training sees, and how fast it moves."""
+    return _all_of(
+        function,
+        option("--patch-size", type=click.IntRange(16), default=256, show_default=True, help="Patch side in pixels."),
+        option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Patches a batch."),
+        option("--patches", type=click.IntRange(1), help="Patches an epoch; by default 128 to 512, by the area."),
+        option("--learning-rate", type=float, default=2e-3, show_default=True, help="Highest learning rate."),
+        option("--seed", type=int, default=0, show_default=True, help="Seed of weights, patches and augmentation."),
+    )
+
+
+def _all_of(function: Callable[..., Any], *decorators: Decorator) -> Callable[..., Any]:
+    """The function with options in this order."""
+    for decorate in reversed(decorators):
+        function = decorate(function)
+    return function

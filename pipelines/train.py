@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geounet.models.sizes import DEFAULT_SIZE, SIZES
-
 from . import options
 
 if TYPE_CHECKING:
@@ -99,13 +97,7 @@ class ManyValues(click.Command):
     type=click.IntRange(0, 254),
     help="Class value outside all label polygons and rasters; without it that ground is left out.",
 )
-@options.option(
-    "--size",
-    type=click.Choice(list(SIZES)),
-    help=f"Network for maps, from the fastest to the most thorough; {DEFAULT_SIZE} where no other network is named.",
-)
-@options.option("--arch", help="Another network: unet, the classic one, or with an encoder any of smp's.")
-@options.option("--encoder", help="smp encoder such as resnet18, by default in a unet.")
+@options.network
 @options.option("--depth", type=click.IntRange(1, 6), help="Levels of the classic UNet: 4.")
 @options.option("--width", type=click.IntRange(1), help="Channels of the classic UNet's first level: 16.")
 @options.option(
@@ -171,13 +163,9 @@ class ManyValues(click.Command):
 @options.option(
     "--patience", type=click.IntRange(1), metavar="EPOCHS", help="Stop after so many epochs without a better one."
 )
-@options.option("--patch-size", type=click.IntRange(16), default=256, show_default=True, help="Patch side in pixels.")
-@options.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Patches a batch.")
+@options.patch
 @options.option(
     "--accumulate", type=click.IntRange(1), default=1, show_default=True, help="Batches whose gradients make one step."
-)
-@options.option(
-    "--patches", type=click.IntRange(1), help="Patches an epoch; by default 128 to 512, by the images' area."
 )
 @options.option(
     "--balance",
@@ -207,7 +195,6 @@ class ManyValues(click.Command):
     show_default=True,
     help="Muon moves weights that join many channels, AdamW the others; auto: muon, and adamw with --weights.",
 )
-@options.option("--learning-rate", type=float, default=2e-3, show_default=True, help="Highest learning rate.")
 @options.option("--weight-decay", type=click.FloatRange(0), default=0.01, show_default=True, help="Decoupled.")
 @options.option(
     "--warm-up",
@@ -231,7 +218,6 @@ class ManyValues(click.Command):
     help="Decay of the weights' moving average, such as 0.99, which is then validated and kept; 0 for none.",
 )
 @options.augmentation
-@options.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, patches and augmentation.")
 @options.option(
     "--loader-workers",
     type=click.IntRange(0),

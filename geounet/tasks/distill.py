@@ -18,11 +18,11 @@ import torch
 from geounet.classes import NODATA
 from geounet.data.labels import Pair
 from geounet.data.pairing import list_labels, pair_labels
-from geounet.data.statistics import class_weights, collect
+from geounet.data.statistics import collect
 from geounet.data.taught import TaughtDataset
 from geounet.data.training_data import split_pairs, teaching
 from geounet.engine.compatibility import scene_for_model
-from geounet.engine.devices import pick_device, pick_training_precision
+from geounet.engine.devices import pick_device
 from geounet.engine.plan import Engine
 from geounet.engine.provenance import request_of
 from geounet.engine.runtimes import CONFIDENCE_LEVELS
@@ -30,7 +30,6 @@ from geounet.errors import ModelError
 from geounet.grid import Grid
 from geounet.models.encoders import build_network
 from geounet.models.exchange import declared_stride
-from geounet.models.losses import build_loss
 from geounet.models.model_file import fingerprint, read_card
 from geounet.models.receptive_field import probe_receptive_field
 from geounet.outputs import check_ending
@@ -47,7 +46,7 @@ from geounet.tasks.predict import predict
 from geounet.training.batches import ValidationBatches, dataset_of, training_batches
 from geounet.training.loop import EpochResult, Schedule, Training
 from geounet.training.recipe import Recipe
-from geounet.training.running import claimed_training, keep_best
+from geounet.training.running import begin, claimed_training, keep_best
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -202,11 +201,20 @@ class _Teachers:
         return found
 
     def _one(self, name: str, model: Path) -> _Answer:
-        how = {"opening": self.opening, "radiometry": self.radiometry, "engine": self.engine}
-        answer = _Answer(self.folder / request_of(name, model, **how)[:16])  # type: ignore[arg-type]
+        key = request_of(name, model, opening=self.opening, radiometry=self.radiometry, engine=self.engine)
+        answer = _Answer(self.folder / key[:16])
         if not answer.classes.exists():
             answer.folder.mkdir(parents=True, exist_ok=True)
-            predict(name, model, answer.classes, probabilities=answer.probabilities, overwrite=True, **how)  # type: ignore[arg-type]
+            predict(
+                name,
+                model,
+                answer.classes,
+                probabilities=answer.probabilities,
+                opening=self.opening,
+                radiometry=self.radiometry,
+                engine=self.engine,
+                overwrite=True,
+            )
         return answer
 
 
@@ -319,17 +327,7 @@ def _learn(
     pairs, statistics = teaching(lessons.pairs, statistics)
     torch.manual_seed(recipe.seed)
     network, card = _student(cards[0], teachers, recipe, command)
-    training = Training(
-        network,
-        build_loss(recipe.loss, smoothing=recipe.label_smoothing),
-        schedule,
-        class_weights=torch.from_numpy(class_weights(statistics.counts, classes, recipe.class_weights)),
-        device=device,
-        dtype=pick_training_precision(recipe.precision, device),
-        optimizer=recipe.chosen_optimizer,
-        seed=recipe.seed,
-        temperature=temperature,
-    )
+    training = begin(network, recipe, schedule, statistics.counts, classes, device, temperature=temperature)
     labelled = {index: found for index, pair in enumerate(pairs) if (found := lessons.label_of(pair)) is not None}
     images = dataset_of([labelled.get(index, pair) for index, pair in enumerate(pairs)], card.bands, classes)
     taught = TaughtDataset(images, [lessons.probabilities[pair.image.path] for pair in pairs], labelled)

@@ -15,7 +15,7 @@ import torch
 
 from geounet.data.instances import INSTANCE_CLASSES
 from geounet.data.source import Source
-from geounet.data.statistics import choose_classes, class_weights, collect
+from geounet.data.statistics import choose_classes, collect
 from geounet.data.training_data import (
     check_leaks,
     check_numbers,
@@ -24,11 +24,10 @@ from geounet.data.training_data import (
     teaching,
     tell_absent,
 )
-from geounet.engine.devices import pick_device, pick_training_precision
+from geounet.engine.devices import pick_device
 from geounet.errors import ModelError
 from geounet.models.encoders import build_network
 from geounet.models.exchange import declared_stride
-from geounet.models.losses import build_loss
 from geounet.models.model_file import ModelCard, read_card
 from geounet.models.pretrained import load_pretrained
 from geounet.models.receptive_field import probe_receptive_field
@@ -42,9 +41,8 @@ from geounet.raster.placement import pixel_size
 from geounet.raster.remarks import tell_remarks
 from geounet.training.batches import ValidationBatches, dataset_of, first_patches, training_batches
 from geounet.training.log import TensorBoardLog
-from geounet.training.loop import EpochResult, Schedule, Training
 from geounet.training.recipe import Recipe
-from geounet.training.running import claimed_training, keep_best
+from geounet.training.running import begin, claimed_training, keep_best
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +52,7 @@ if TYPE_CHECKING:
     from geounet.data.geodatasets import DatasetSource
     from geounet.data.labels import Pair
     from geounet.data.statistics import Statistics
+    from geounet.training.loop import EpochResult, Schedule, Training
 
     Report = Callable[[EpochResult], None]
 
@@ -135,16 +134,7 @@ def _train(
         pairs, checks, statistics, table = _gathered(source, validation, classes, recipe)
     torch.manual_seed(recipe.seed)
     network, card = _start(pairs, statistics, table, recipe, command)
-    training = Training(
-        network,
-        build_loss(recipe.loss, smoothing=recipe.label_smoothing),
-        schedule,
-        class_weights=torch.from_numpy(class_weights(statistics.counts, table, recipe.class_weights)),
-        device=device,
-        dtype=pick_training_precision(recipe.precision, device),
-        optimizer=recipe.chosen_optimizer,
-        seed=recipe.seed,
-    )
+    training = begin(network, recipe, schedule, statistics.counts, table, device)
     request = _request(recipe, schedule, statistics, table, checks)
     batches = training_batches(dataset_of(pairs, card.bands, table), recipe, statistics, table, device)
     tiles = ValidationBatches(dataset_of(checks, card.bands, table), card.stride) if checks else None

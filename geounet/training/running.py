@@ -7,20 +7,30 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from geounet.data.statistics import class_weights
+from geounet.engine.devices import pick_training_precision
 from geounet.errors import OutputError
+from geounet.models.losses import build_loss
 from geounet.models.model_file import save_model
 from geounet.outputs import claimed, is_unfinished, tidy
 from geounet.training.log import log_path, write_log
-from geounet.training.loop import metrics_of
+from geounet.training.loop import Training, metrics_of
 from geounet.training.state import StateKeeper, restore_state, state_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
     from geounet.classes import LandClass
     from geounet.models.model_file import ModelCard
-    from geounet.training.loop import Batch, Batches, EpochResult, Training
+    from geounet.training.loop import Batch, Batches, EpochResult, Schedule
+    from geounet.training.recipe import Recipe
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +74,43 @@ def _goes_on(out: Path, overwrite: bool, resume: bool, *, of_this: bool) -> bool
         raise OutputError(f"the training of {out} was interrupted; --resume goes on with it, --overwrite begins anew")
     _log.warning("%s: going on with the training that was interrupted", out)
     return True
+
+
+def begin(
+    network: nn.Module,
+    recipe: Recipe,
+    schedule: Schedule,
+    counts: NDArray[np.int64],
+    classes: Sequence[LandClass],
+    device: torch.device,
+    *,
+    temperature: float = 1.0,
+) -> Training:
+    """A training as a recipe and a schedule say.
+
+    Args:
+        network: with its first weights.
+        recipe: how.
+        schedule: how long and how fast.
+        counts: (256,) training pixels of each code, for the classes' weights.
+        classes: the class table.
+        device: where.
+        temperature: of soft labels.
+
+    Raises:
+        ModelError: there is no such loss, optimizer or precision.
+    """
+    return Training(
+        network,
+        build_loss(recipe.loss, smoothing=recipe.label_smoothing),
+        schedule,
+        class_weights=torch.from_numpy(class_weights(counts, classes, recipe.class_weights)),
+        device=device,
+        dtype=pick_training_precision(recipe.precision, device),
+        optimizer=recipe.chosen_optimizer,
+        seed=recipe.seed,
+        temperature=temperature,
+    )
 
 
 def keep_best(
