@@ -93,7 +93,8 @@ def undecided(network: torch.nn.Module) -> torch.nn.Module:
     with torch.no_grad():
         head = list(network.modules())[-1]
         logits = network(torch.randn(1, _bands(network), 64, 64))[0].flatten(1)
-        spread = logits.std(dim=1)
+        each = head.out_channels // len(logits)
+        mean, spread = (part.repeat_interleave(each) for part in (logits.mean(dim=1), logits.std(dim=1)))
         head.weight.div_(spread[:, None, None, None])
-        head.bias.sub_(logits.mean(dim=1)).div_(spread)
+        head.bias.sub_(mean).div_(spread)
     return network

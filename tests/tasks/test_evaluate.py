@@ -157,7 +157,7 @@ def test_json_holds_every_part_and_no_nan(blobs):
         "areas", "objects", "seams", "notes", "command", "versions",
     }  # fmt: skip
     assert told["boundary"]["classes"][2] == {
-        "value": 3, "name": "ice", "support": 0, "predicted": 0, "agreed": 0, "iou": None,
+        "value": 3, "name": "ice", "support": 0, "predicted": 0, "agreed": 0, "iou": None, "f1": None,
     }  # fmt: skip
     assert told["objects"]["classes"][2]["by_count"]["f1_at_50"] is None
     assert told["seams"]["tile_size_px"] == 8
