@@ -54,6 +54,14 @@ class SubpixelUNet(nn.Module):
         self.factor = factor
         self.unet = UNet(in_channels * cell, classes * cell, depth, width, norm, upsampling)
         self.stride = factor * self.unet.stride
+        self._begin_smooth()
+
+    def _begin_smooth(self) -> None:
+        """Let all pixels of a cell begin with one answer (ICNR, https://arxiv.org/abs/1707.02937): no checkerboard."""
+        cell = self.factor**2
+        for part in (self.unet.head.weight, self.unet.head.bias):
+            if part is not None:
+                part.data = part.data[::cell].repeat_interleave(cell, dim=0).contiguous()
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, in_channels, H, W) to logits (N, classes, H, W).

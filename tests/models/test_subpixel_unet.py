@@ -36,6 +36,22 @@ def test_each_pixel_of_a_cell_is_seen_and_answered_for_itself(factor):
     assert torch.equal(network(image), image)
 
 
+def test_it_begins_without_a_checkerboard():
+    """All pixels of a cell have one answer, and cells and classes have different ones; learning tells them apart."""
+    torch.manual_seed(0)
+    network = SubpixelUNet(2, 3, 2, 1, 4)
+    image = torch.rand(1, 2, 16, 16)
+    logits = network(image)
+    cells = logits.unfold(2, 2, 2).unfold(3, 2, 2)
+    assert torch.equal(cells, cells[..., :1, :1].expand_as(cells))
+    assert len(logits.unique()) > 3 * 8 * 8 / 2
+    image.requires_grad_()
+    torch.nn.functional.cross_entropy(logits, torch.randint(3, (1, 16, 16))).backward()
+    torch.optim.SGD(network.parameters(), 0.1).step()
+    cells = network(image).unfold(2, 2, 2).unfold(3, 2, 2)
+    assert not torch.equal(cells, cells[..., :1, :1].expand_as(cells))
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes_are_built_by_name_and_their_halo_is_a_tenth_of_a_window(name):
     architecture = Recipe(size=name).architecture(4, 5)
