@@ -57,7 +57,10 @@ class SubpixelUNet(nn.Module):
         self._begin_smooth()
 
     def _begin_smooth(self) -> None:
-        """Let all pixels of a cell begin with one answer (ICNR, https://arxiv.org/abs/1707.02937): no checkerboard."""
+        """Let all pixels of a cell begin with one answer (ICNR, https://arxiv.org/abs/1707.02937).
+
+        Else a class of which the network is not sure is found on one pixel of each cell, and not on its neighbours.
+        """
         cell = self.factor**2
         for part in (self.unet.head.weight, self.unet.head.bias):
             if part is not None:
