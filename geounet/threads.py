@@ -11,8 +11,8 @@ _SPINS = "1000"
 def wait_politely() -> None:
     """Have OpenMP's threads sleep soon where they wait, in this process and those that it starts; before torch comes.
 
-    By default they spin for a millisecond after each of a network's layers. On cores of their own that saves a
-    twentieth of a training's time; where another process works on one of the cores, training takes five times as long.
+    By default they spin for a millisecond after each of a network's layers. On cores of their own that saves some
+    percent of a training's time; where another process works on one of the cores, training takes several times as long.
     Who has set OMP_WAIT_POLICY or GOMP_SPINCOUNT
     (https://gcc.gnu.org/onlinedocs/libgomp/Environment-Variables.html) is obeyed.
     """

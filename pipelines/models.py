@@ -198,6 +198,7 @@ def _text(found: dict[str, Any]) -> str:
         *(f"  class {item['value']:<5} {item['name']:<12} {item['color']}" for item in found["classes"]),
         f"  metrics     {_pairs(found['metrics'])}",
         f"  versions    {_pairs(found['versions'])}",
+        *(f"  teacher     {teacher['name']} {teacher['sha256']}" for teacher in found["teachers"]),
         f"  command     {found['command'] or 'unknown'}",
         f"  sha256      {found['sha256']}",
     ]

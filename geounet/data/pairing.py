@@ -235,6 +235,7 @@ def pair_labels(
     all_touched: bool = False,
     instances: bool = False,
     class_map: Mapping[str, int] | None = None,
+    partly: bool = False,
 ) -> tuple[Pair, ...]:
     """Join images with all label files that belong to them.
 
@@ -255,6 +256,7 @@ def pair_labels(
         all_touched: see :class:`Reading`.
         instances: see :class:`Reading`.
         class_map: see :class:`Reading`.
+        partly: images without a label are expected, and not named.
 
     Raises:
         LabelError: no image has a label, or a label file cannot be used.
@@ -269,6 +271,8 @@ def pair_labels(
     for image, chosen in zip(scenes, _choices(images, scenes, files), strict=True):
         fitting = [index for index in chosen if _fits(image, files[index], complaints)]
         pair = _joined(image, [files[index] for index in fitting], reading)
+        if pair is None and partly:
+            continue
         if pair is None:
             complaints.append(f"{image.label} has no label of its place or name; it is left out")
             continue

@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _NOTE = "quantized.json"
-_IMAGES = 48
-"""Windows at most from which ranges are taken."""
+_SCENES = 8
+"""Scenes at most from whose windows ranges are taken: their windows are held in memory."""
 _ONE_AT_A_TIME = threading.Lock()
 """Standard output is the process's: of two threads that turn it aside, the second would give back the first's."""
 
@@ -150,7 +150,10 @@ def quantize_model(model: Path, scenes: Sequence[Scene], *, overwrite: bool = Fa
     card = read_card(model)
     if card.halo is None:
         raise ModelError(f"{model} sees its whole window, so that its int8 network is calibrated scene by scene")
-    images = [image for scene in scenes for image in draw_images(scene, card, card.halo)][:_IMAGES]
+    chosen = scenes[:: -(-len(scenes) // _SCENES)]
+    if len(chosen) < len(scenes):
+        _log.warning("%d of %d scenes, evenly chosen, are enough to calibrate and to test on", len(chosen), len(scenes))
+    images = [image for scene in chosen for image in draw_images(scene, card, card.halo)]
     if not images:
         raise ModelError(f"none of the {len(scenes)} scenes holds a valid pixel to calibrate on")
     setup = NetworkSetup(
@@ -159,7 +162,7 @@ def quantize_model(model: Path, scenes: Sequence[Scene], *, overwrite: bool = Fa
         threads=len(usable_cores()), probabilities=True,
     )  # fmt: skip
     network = _calibrated(setup, images)
-    samples = [sample for scene in scenes for sample in draw_samples(scene, model, card.halo)]
+    samples = [sample for scene in chosen for sample in draw_samples(scene, model, card.halo)]
     run = compiled_openvino(network, "int8", setup.threads)
     share = agreement(samples, run, setup.window, setup.halo, card.stride)
     _write_kept(place, network, {"model": setup.fingerprint, "halo": card.halo, "agreement": share})

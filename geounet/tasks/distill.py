@@ -30,7 +30,7 @@ from geounet.errors import ModelError
 from geounet.grid import Grid
 from geounet.models.encoders import build_network
 from geounet.models.exchange import declared_stride
-from geounet.models.model_file import fingerprint, read_card
+from geounet.models.model_file import fingerprint, load_model, read_card
 from geounet.models.receptive_field import probe_receptive_field
 from geounet.outputs import check_ending
 from geounet.pages.distillation import Distillation, write_distillation_page
@@ -146,9 +146,12 @@ def distill(
     if temperature <= 0:
         raise ModelError(f"the temperature is above 0; given {temperature:g}")
     cards = _cards(teachers)
+    # Before the teachers are asked, which takes its time.
+    recipe.architecture(len(cards[0].bands), len(cards[0].classes))
     names = list_scenes(scenes, pattern)
     how = [temperature, tta, str(label_field), radiometry]
-    given = request_hash("distill", [*map(fingerprint, teachers)], names, list(map(str, labels)), recipe, schedule, how)
+    known = [fingerprint(path) for path in teachers]
+    given = request_hash("distill", [], known, names, list(map(str, labels)), recipe, schedule, opening, how)
     kept = out.with_name(f"{out.name}.answers") if answers is None else answers
     with claimed_training(out, page, given, overwrite=overwrite, resume=resume) as going_on:
         engine = Engine(tta=tta, device=recipe.device)
@@ -295,10 +298,18 @@ def _lessons(
     people: dict[str, Pair] = {}
     if labels:
         found = pair_labels(
-            list(scenes), list_labels(labels), opening=opening, classes=card.classes, label_field=label_field
+            list(scenes),
+            list_labels(labels),
+            opening=opening,
+            classes=card.classes,
+            label_field=label_field,
+            partly=True,
         )
         people = {pair.image.path: pair for pair in found}
-        _log.info("%d of %d scenes have labels", len(people), len(scenes))
+        if len(people) < len(scenes):
+            _log.warning(
+                "%d of %d scenes have labels; of the others the teachers' answers alone count", len(people), len(scenes)
+            )
     checks: tuple[Pair, ...] = ()
     if recipe.val_fraction:
         pairs, checks = split_pairs(pairs, recipe.val_fraction, recipe.seed, recipe.patch_size)
@@ -385,7 +396,8 @@ def _write_page(
         out, training.history, pairs, lessons.checks, counts, device=training.device, dtype=training.dtype,
         size=min(recipe.patch_size, 256), facts=facts, notes=notes,
     )  # fmt: skip
-    student = training.model.eval().cpu()
+    # The one that was kept, which need not be that of the last epoch.
+    student, _ = load_model(out)
     judged = judge(student, review.card, lessons.checks, [lessons.label_of(pair) for pair in lessons.checks])
     teaching_speed = 1 / sum(views / speed(path) for path in teachers)
     write_distillation_page(Distillation(review, judged, speed(out), teaching_speed), page)

@@ -106,6 +106,7 @@ def train(
     check_ending(out, ".safetensors")
     if page is not None:
         check_ending(page, *PAGES)
+    recipe.architecture(1, 1)  # two networks asked for are soon told
     _check_schedule(schedule, recipe, validated=validation is not None or recipe.val_fraction is not None)
     given = request_hash("train", [], source, validation, recipe, schedule, classes)
     with claimed_training(out, page, given, overwrite=overwrite, resume=resume) as going_on:
