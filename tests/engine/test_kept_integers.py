@@ -134,3 +134,9 @@ def test_by_command(place, model):
     assert "on 2 scenes" in done.output
     again = CliRunner().invoke(cli, [str(word) for word in words[:-1]])
     assert "exists" in str(again.exception)
+
+
+def test_of_many_scenes_some_evenly_chosen_calibrate_and_that_is_said(place, model, monkeypatch, caplog):
+    monkeypatch.setattr(quantization, "_SCENES", 1)
+    quantize_model(model, scenes(place, model), overwrite=True)
+    assert "1 of 2 scenes, evenly chosen" in caplog.text

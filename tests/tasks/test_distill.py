@@ -279,3 +279,29 @@ def test_by_command_and_by_verb(tmp_path, place, teachers):
         patches=8, val_fraction=0.2,
     )  # fmt: skip
     assert card.architecture == read_card(out).architecture
+
+
+def test_the_page_is_of_the_epoch_that_was_kept(tmp_path, place, teachers, monkeypatch):
+    """Not of the last one: here the first of two is best, for a rate without bounds spoils the second."""
+    seen = []
+    judged = module.judge
+    monkeypatch.setattr(module, "judge", lambda student, *rest: seen.append(student) or judged(student, *rest))
+    out = tmp_path / "s.safetensors"
+    distill(teachers[:1], scenes(place), out, recipe=STUDENT, schedule=Schedule(epochs=2, learning_rate=50.0),
+            page=tmp_path / "page.html")  # fmt: skip
+    assert all(torch.equal(value, load_file(out)[name]) for name, value in seen[0].state_dict().items())
+
+
+def test_scenes_without_labels_are_counted_and_not_called_left_out(tmp_path, place, teachers, caplog):
+    distill(teachers[:1], scenes(place), tmp_path / "s.safetensors", recipe=STUDENT, schedule=Schedule(epochs=1),
+            labels=(place / "labels",))  # fmt: skip
+    told = [record.message for record in caplog.records if record.name.startswith("geounet")]
+    assert [line for line in told if line.startswith("2 of 5 scenes have labels")]
+    assert not any("is left out" in line for line in told)
+
+
+def test_two_networks_are_told_before_a_teacher_is_asked(tmp_path, place, teachers):
+    with pytest.raises(ModelError, match="a size and width ask"):
+        distill(teachers[:1], scenes(place), tmp_path / "s.safetensors", recipe=Recipe(size="s", width=8, **SMALL),
+                schedule=SHORT)  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
