@@ -23,6 +23,7 @@ from geounet.engine.devices import autocast
 from geounet.errors import ModelError
 from geounet.models.encoders import encoder_modules
 from geounet.models.losses import IGNORE_INDEX, distillation
+from geounet.models.rounding import rounded
 from geounet.training.optimizers import build_optimizers
 from geounet.training.seeds import derived_seed
 
@@ -184,8 +185,8 @@ class Training:
 
     @property
     def model(self) -> nn.Module:
-        """What is validated and kept: the averaged weights where there are any, else the network itself."""
-        return self.network if self.average is None else self.average.module
+        """What is validated and kept: the averaged weights where there are any, else the network itself, rounded."""
+        return rounded(self.network if self.average is None else self.average.module)
 
     @property
     def best(self) -> EpochResult | None:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ from common import (
     report,
     run_command,
 )
+
+from geounet.models.sizes import SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -151,7 +154,7 @@ def main() -> None:
         given.rounds = 1
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
-        model = draw_model(folder / "model.safetensors", depth=4, width=16, sure=True)
+        model = draw_model(folder / "model.safetensors", arch="subpixel-unet", **asdict(SIZES["s"]), sure=True)
         scene = draw_scene(folder / "scene.tif", given.side, given.side, noise=4)
         words = ["predict", scene, "-m", model, "-o", folder / "c.tif", "--confidence", folder / "f.tif", "--overwrite"]
         words = [*map(str, words), *(more or ["--precision", "fp32"])]
