@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.functional import pixel_shuffle
 
 from geounet.engine.devices import PRECISIONS, autocast, faster_precision
 from geounet.errors import ModelError
@@ -63,10 +64,17 @@ class WindowClassifier(nn.Module):
 
         If asked for, the probabilities (1, classes, H - 2 halo, W - 2 halo) in float32 come third.
         """
-        probabilities = self.cropped(image).float().softmax(dim=1)
-        share, winner = probabilities.max(dim=1)
+        # Bytes are shuffled into place, not logits.
+        probabilities = self.cropped.by_cell(image).float().softmax(dim=0)
+        share, winner = probabilities.max(dim=0)
         found = winner.to(torch.uint8), (share * CONFIDENCE_LEVELS).round().to(torch.uint8)
-        return (*found, probabilities) if self.probabilities else found
+        placed = tuple(self._in_place(part) for part in found)
+        return (*placed, self._in_place(probabilities.flatten(0, 1))[None]) if self.probabilities else placed
+
+    def _in_place(self, cells: Tensor) -> Tensor:
+        """(C x pixels of a cell, rows, columns) to (C, H, W)."""
+        factor = self.cropped.factor
+        return pixel_shuffle(cells, factor) if factor > 1 else cells
 
 
 def pick_runtime(name: str, device: torch.device) -> str:

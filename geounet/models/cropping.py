@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
-from torch.nn.functional import conv2d, pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import conv2d, pixel_shuffle
 
 from geounet.models.subpixel import DoublingConvolution, can_double
-from geounet.models.subpixel_unet import SubpixelUNet
+from geounet.models.subpixel_unet import SubpixelUNet, strided
 from geounet.models.unet import UNet
 
 if TYPE_CHECKING:
@@ -42,15 +42,28 @@ class Cropped(nn.Module):
         own = _is_plain_unet(network)
         self.early = own or _is_plain_smp_unet(network)
         self.doubling = _doubling(network, halo) if self.early and not own else None
+        self.factor: int = network.factor if isinstance(network, SubpixelUNet) and self.early else 1
+        """Side in pixels of the cells in which logits come, see :meth:`by_cell`."""
+        self.first = _first(network) if isinstance(network, SubpixelUNet) and self.early else None
 
     def forward(self, image: Tensor) -> Tensor:
         """(1, bands, H, W) to logits (1, classes, H - 2 halo, W - 2 halo)."""
+        logits = self._run(image)
+        return pixel_shuffle(logits, self.factor) if self.factor > 1 else logits
+
+    def by_cell(self, image: Tensor) -> Tensor:
+        """(1, bands, H, W) to logits (classes, pixels of a cell, rows of cells, columns of cells) of the core.
+
+        Where the network works pixel by pixel, a cell is a pixel.
+        """
+        logits = self._run(image)[0]
+        return logits.reshape(-1, self.factor**2, *logits.shape[1:])
+
+    def _run(self, image: Tensor) -> Tensor:
         if not self.early:
             return crop(self.network(image), self.halo)
         if isinstance(self.network, SubpixelUNet):
-            factor = self.network.factor
-            cells = _run_unet(self.network.unet, pixel_unshuffle(image, factor), self.halo // factor)
-            return pixel_shuffle(cells, factor)
+            return _run_unet(self.network.unet, image, self.halo // self.factor, self.first)
         if isinstance(self.network, UNet):
             return _run_unet(self.network, image, self.halo)
         if self.doubling is not None:
@@ -93,8 +106,15 @@ def _is_plain_smp_unet(network: nn.Module) -> bool:
     return plain and halved and _looks_near(network.decoder)
 
 
-def _run_unet(network: UNet, image: Tensor, halo: int) -> Tensor:
-    skips = network.encode(image)
+def _first(network: SubpixelUNet) -> nn.Module:
+    """The first level of its UNet, looking at the image itself."""
+    convolution, *then = network.unet.first
+    assert isinstance(convolution, nn.Conv2d), "a level begins with a convolution"
+    return nn.Sequential(strided(convolution, network.factor), *then)
+
+
+def _run_unet(network: UNet, image: Tensor, halo: int, first: nn.Module | None = None) -> Tensor:
+    skips = network.encode(image, first)
     stride = network.stride
     deep, kept = _trimmed(skips.pop(), halo // stride)
     for level in network.expanding:

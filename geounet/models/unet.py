@@ -95,9 +95,14 @@ class UNet(nn.Module):
         logits: Tensor = self.head(deep)
         return logits
 
-    def encode(self, images: Tensor) -> list[Tensor]:
-        """The contracting path: the features of each level, finest first."""
-        features = [self.first(images)]
+    def encode(self, images: Tensor, first: nn.Module | None = None) -> list[Tensor]:
+        """The contracting path: the features of each level, finest first.
+
+        Args:
+            images: what the first level sees.
+            first: what stands for the first level, if it is not its own.
+        """
+        features = [(first or self.first)(images)]
         for level in self.contracting:
             features.append(level(self.pool(features[-1])))
         return features

@@ -17,6 +17,11 @@ from geounet.models.encoders import Architecture
 pytestmark = pytest.mark.numerical
 
 NETWORK = network_of(Architecture(3, 4, depth=2, width=6))
+NETWORKS = {
+    "classic": NETWORK,
+    "cells of 2": network_of(Architecture(3, 4, "subpixel-unet", factor=2, depth=2, width=6)),
+    "cells of 4": network_of(Architecture(3, 4, "subpixel-unet", factor=4, depth=1, width=6)),
+}
 HALO = 24
 
 
@@ -24,32 +29,38 @@ def image(height, width, seed=0):
     return np.random.default_rng(seed).standard_normal((3, height, width)).astype(np.float32)
 
 
-def classifier(runtime="torch", precision="fp32", threads=1, shape=(112, 144), halo=HALO):
+def classifier(runtime="torch", precision="fp32", threads=1, shape=(112, 144), halo=HALO, network=NETWORK, **more):
     how = {"runtime": runtime, "device": "cpu", "precision": precision, "threads": threads}
-    return make_classifier(NETWORK, (3, *shape), halo, **how)
+    return make_classifier(network, (3, *shape), halo, **how, **more)
 
 
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
 @pytest.mark.parametrize("halo", [0, HALO])
-def test_classes_and_confidences_are_those_of_the_logits(runtime, halo):
+@pytest.mark.parametrize("name", NETWORKS)
+def test_classes_confidences_and_probabilities_are_those_of_the_logits(runtime, halo, name):
     """Argmax and softmax of the network's own logits, the halo cropped; confidences within a rounding step."""
-    array = image(112, 144)
+    array, network = image(112, 144), NETWORKS[name]
     with torch.inference_mode():
-        share, winner = NETWORK(torch.from_numpy(array)[None])[0].softmax(0).max(0)
+        probabilities = network(torch.from_numpy(array)[None])[0].softmax(0)
+    share, winner = probabilities.max(0)
     inner = np.s_[halo : 112 - halo, halo : 144 - halo]
-    found, level = classifier(runtime, halo=halo)(array)
+    found, level, shares = classifier(runtime, halo=halo, network=network, probabilities=True)(array)
     np.testing.assert_array_equal(found, winner.numpy()[inner])
     assert np.abs(level - (share.numpy()[inner] * 254)).max() <= 0.51
+    np.testing.assert_allclose(shares, probabilities.numpy()[:, *inner], atol=1e-4)
     assert found.dtype == level.dtype == np.uint8
+    for part, other in zip(classifier(runtime, halo=halo, network=network)(array), (found, level), strict=True):
+        np.testing.assert_array_equal(part, other)
 
 
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_equal_windows_give_equal_bits(runtime, precision):
+@pytest.mark.parametrize("name", NETWORKS)
+def test_equal_windows_give_equal_bits(runtime, precision, name):
     """Whatever ran before, in however many threads, in whichever instance: the ground of exact blocks."""
     if (runtime, precision) == ("openvino", "bf16") and os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2":
         pytest.skip("OpenVINO asks the processor, not oneDNN, whether there is bfloat16")
-    one, two = classifier(runtime, precision, threads=1), classifier(runtime, precision, threads=2)
+    one, two = (classifier(runtime, precision, threads=count, network=NETWORKS[name]) for count in (1, 2))
     expected = [one(image(112, 144, seed)) for seed in range(3)]
     for seed in (2, 0, 1, 0):
         for part, other in zip(two(image(112, 144, seed)), expected[seed], strict=True):
