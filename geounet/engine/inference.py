@@ -166,14 +166,24 @@ def _paint(
     Returns:
         The pixels of each class.
     """
-    values = np.array([item.value for item in card.classes], np.uint8)
-    layers["classes"][place] = np.where(seen, values[found[0]], NODATA)
-    layers["confidence"][place] = np.where(seen, found[1], NODATA)
+    values, hidden = bytes(item.value for item in card.classes), ~seen
+    # Twice as fast as indexing, which makes each byte an index of eight first.
+    codes = found[0].tobytes().translate(values.ljust(256, b"\0"))
+    _put(layers["classes"], place, np.frombuffer(codes, np.uint8).reshape(seen.shape), hidden, NODATA)
+    _put(layers["confidence"], place, found[1], hidden, NODATA)
     if PROBABILITIES in layers:
         layer = layers[PROBABILITIES]
         whole = layer.dtype == np.uint8
-        layer[:, *place] = np.where(seen, _as_levels(found[2]), NODATA) if whole else np.where(seen, found[2], np.nan)
-    return np.bincount(found[0][seen], minlength=len(values))
+        _put(layer, place, _as_levels(found[2]) if whole else found[2], hidden, NODATA if whole else np.nan)
+    return np.array([np.count_nonzero((found[0] == index) & seen) for index in range(len(values))])
+
+
+def _put(
+    layer: NDArray[Any], place: tuple[slice, slice], found: NDArray[Any], hidden: NDArray[np.bool_], nodata: float
+) -> None:
+    area = layer[..., *place]
+    np.copyto(area, found, casting="unsafe")
+    np.copyto(area, nodata, where=hidden, casting="unsafe")
 
 
 def _windows(job: Job, card: ModelCard, block: Block) -> Iterator[tuple[Tile, NDArray[np.float32], NDArray[np.bool_]]]:
