@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.nn.functional import conv2d, pixel_shuffle
 
+from geounet.models.equivalents import strided, transposed
 from geounet.models.subpixel import DoublingConvolution, can_double
-from geounet.models.subpixel_unet import SubpixelUNet, strided
+from geounet.models.subpixel_unet import SubpixelUNet
 from geounet.models.unet import UNet
 
 if TYPE_CHECKING:
@@ -42,9 +43,11 @@ class Cropped(nn.Module):
         own = _is_plain_unet(network)
         self.early = own or _is_plain_smp_unet(network)
         self.doubling = _doubling(network, halo) if self.early and not own else None
-        self.factor: int = network.factor if isinstance(network, SubpixelUNet) and self.early else 1
+        self.factor: int = network.factor if isinstance(network, SubpixelUNet) and own else 1
         """Side in pixels of the cells in which logits come, see :meth:`by_cell`."""
-        self.first = _first(network) if isinstance(network, SubpixelUNet) and self.early else None
+        ends = _ends(network) if own else (None, None)
+        self.first: nn.Module | None = ends[0]
+        self.head: nn.Module | None = ends[1]
 
     def forward(self, image: Tensor) -> Tensor:
         """(1, bands, H, W) to logits (1, classes, H - 2 halo, W - 2 halo)."""
@@ -62,10 +65,8 @@ class Cropped(nn.Module):
     def _run(self, image: Tensor) -> Tensor:
         if not self.early:
             return crop(self.network(image), self.halo)
-        if isinstance(self.network, SubpixelUNet):
-            return _run_unet(self.network.unet, image, self.halo // self.factor, self.first)
-        if isinstance(self.network, UNet):
-            return _run_unet(self.network, image, self.halo)
+        if self.first is not None and self.head is not None:
+            return _run_unet(_plain(self.network), self.first, self.head, image, self.halo // self.factor)
         if self.doubling is not None:
             return _run_without_padding(self.network, self.doubling, image, self.halo)
         return _run_smp_unet(self.network, image, self.halo)
@@ -79,7 +80,7 @@ def crop(features: Tensor, pixels: int) -> Tensor:
 
 
 def _is_plain_unet(network: nn.Module) -> bool:
-    plain = network.unet if isinstance(network, SubpixelUNet) else network
+    plain = _plain(network)
     return isinstance(plain, UNet) and _looks_near(plain.expanding)
 
 
@@ -106,14 +107,22 @@ def _is_plain_smp_unet(network: nn.Module) -> bool:
     return plain and halved and _looks_near(network.decoder)
 
 
-def _first(network: SubpixelUNet) -> nn.Module:
-    """The first level of its UNet, looking at the image itself."""
-    convolution, *then = network.unet.first
-    assert isinstance(convolution, nn.Conv2d), "a level begins with a convolution"
-    return nn.Sequential(strided(convolution, network.factor), *then)
+def _plain(network: nn.Module) -> Any:
+    """The UNet that works on pixels or on cells."""
+    return network.unet if isinstance(network, SubpixelUNet) else network
 
 
-def _run_unet(network: UNet, image: Tensor, halo: int, first: nn.Module | None = None) -> Tensor:
+def _ends(network: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The first level of its UNet, looking at the image itself, and the head, in the forms that runtimes do best."""
+    plain = _plain(network)
+    first = plain.first
+    if isinstance(network, SubpixelUNet):
+        convolution, *then = first
+        first = nn.Sequential(strided(convolution, network.factor), *then)
+    return first, transposed(plain.head)
+
+
+def _run_unet(network: UNet, first: nn.Module, head: nn.Module, image: Tensor, halo: int) -> Tensor:
     skips = network.encode(image, first)
     stride = network.stride
     deep, kept = _trimmed(skips.pop(), halo // stride)
@@ -121,7 +130,7 @@ def _run_unet(network: UNet, image: Tensor, halo: int, first: nn.Module | None =
         stride //= 2
         deep = level(deep, crop(skips.pop(), halo // stride - 2 * kept))
         deep, kept = _trimmed(deep, 2 * kept)
-    logits: Tensor = network.head(crop(deep, kept))
+    logits: Tensor = head(crop(deep, kept))
     return logits
 
 

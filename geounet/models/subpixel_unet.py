@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
@@ -77,25 +76,3 @@ class SubpixelUNet(nn.Module):
         if height % self.stride or width % self.stride:
             raise ModelError(f"windows of {height} x {width} pixels are no multiple of the stride {self.stride}")
         return pixel_shuffle(self.unet(pixel_unshuffle(images, self.factor)), self.factor)
-
-
-def strided(convolution: nn.Conv2d, factor: int) -> nn.Conv2d:
-    """A convolution of an image that is shuffled into cells, as one of the image itself, a stride a cell.
-
-    The same products, but the image is never laid out anew: `convolution(pixel_unshuffle(images, factor))`.
-
-    Args:
-        convolution: 3 x 3, padded by one cell, of bands x cell channels.
-        factor: side in pixels of a cell.
-    """
-    outputs, inputs, size, _ = convolution.weight.shape
-    bands = inputs // factor**2
-    result = nn.Conv2d(
-        bands, outputs, size * factor, factor, factor * (size // 2), bias=convolution.bias is not None
-    ).requires_grad_(False)
-    apart = convolution.weight.detach().reshape(outputs, bands, factor, factor, size, size)
-    together = torch.movedim(apart, (4, 2, 5, 3), (2, 3, 4, 5))
-    result.weight.data = together.reshape(outputs, bands, size * factor, size * factor).clone()
-    if convolution.bias is not None and result.bias is not None:
-        result.bias.data = convolution.bias.detach().clone()
-    return result

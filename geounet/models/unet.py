@@ -96,12 +96,7 @@ class UNet(nn.Module):
         return logits
 
     def encode(self, images: Tensor, first: nn.Module | None = None) -> list[Tensor]:
-        """The contracting path: the features of each level, finest first.
-
-        Args:
-            images: what the first level sees.
-            first: what stands for the first level, if it is not its own.
-        """
+        """The contracting path, with its own first level or another: the features of each level, finest first."""
         features = [(first or self.first)(images)]
         for level in self.contracting:
             features.append(level(self.pool(features[-1])))

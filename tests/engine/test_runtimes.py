@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 
 import numpy as np
+import openvino
 import pytest
 import torch
 from untrained import network_of
 
-from geounet.engine.devices import pick_device
-from geounet.engine.runtimes import make_classifier, pick_runtime
+from geounet.engine.devices import faster_precision, pick_device
+from geounet.engine.runtimes import WindowClassifier, make_classifier, openvino_model, pick_runtime
 from geounet.errors import ModelError
 from geounet.models.encoders import Architecture
 
@@ -65,6 +66,20 @@ def test_equal_windows_give_equal_bits(runtime, precision, name):
     for seed in (2, 0, 1, 0):
         for part, other in zip(two(image(112, 144, seed)), expected[seed], strict=True):
             np.testing.assert_array_equal(part, other)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_in_bfloat16_logits_are_not_rounded(name):
+    """Where the processor has it, convolutions run in it, and what makes logits of features does not."""
+    model = openvino_model(WindowClassifier(NETWORKS[name], HALO).eval(), (3, 112, 144))
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    about = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    kinds = [(str(info["layerType"].value), str(info["runtimePrecision"].value)) for info in about]
+    if faster_precision(torch.device("cpu")) == "bf16":
+        assert ("Convolution", "bf16") in kinds
+    heads = [precision for kind, precision in kinds if kind in ("Deconvolution", "ConvolutionBackpropData")]
+    assert heads.count("f32") == 1 or faster_precision(torch.device("cpu")) != "bf16"
+    assert {precision for kind, precision in kinds if "oft" in kind} == {"f32"}
 
 
 def test_results_outlive_the_next_window():

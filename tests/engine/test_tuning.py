@@ -91,11 +91,12 @@ def test_a_large_scene_takes_the_fastest_that_keeps_the_classes(place, scene):
 @native_bf16
 @pytest.mark.usefixtures("probing")
 def test_a_network_that_needs_float32_keeps_it(place, scene):
-    """Logits that differ by little beside their size lose classes in bfloat16: auto stays with float32."""
+    """Features that differ by little beside their size lose classes in bfloat16: auto stays with float32."""
     make_model(place / "m.safetensors")
     network, card = load_model(place / "m.safetensors")
     with torch.no_grad():
-        network.head.bias += 300
+        network.expanding[-1].convolve[4].bias += 300
+        network.head.bias -= 300 * network.head.weight.sum((1, 2, 3))
     save_model(place / "close.safetensors", network, card)
     found = tune(load_scene(scene), card, place / "close.safetensors", CPU, **OPEN)
     assert found.precision == "fp32"

@@ -103,7 +103,7 @@ def test_the_decoder_works_on_the_core_and_little_more(name):
     cropped = Cropped(network, halo)
     assert cropped.early
     sides = []
-    head = network.head if name == "classic" else network.segmentation_head
+    head = cropped.head if name == "classic" else network.segmentation_head
     head.register_forward_pre_hook(lambda _module, inputs: sides.append(inputs[0].shape[-1]))
     with torch.inference_mode():
         cropped(torch.randn(1, 2, core + 2 * halo, core + 2 * halo))

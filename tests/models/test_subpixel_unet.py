@@ -11,7 +11,7 @@ from geounet.errors import ModelError
 from geounet.models.encoders import Architecture, build_network, encoder_modules
 from geounet.models.receptive_field import probe_receptive_field
 from geounet.models.sizes import DEFAULT_SIZE, SIZES
-from geounet.models.subpixel_unet import SubpixelUNet, strided
+from geounet.models.subpixel_unet import SubpixelUNet
 from geounet.training.recipe import Recipe
 
 pytestmark = pytest.mark.numerical
@@ -34,16 +34,6 @@ def test_each_pixel_of_a_cell_is_seen_and_answered_for_itself(factor):
     network.unet = nn.Identity()
     image = torch.rand(1, 2, 6 * factor, 4 * factor)
     assert torch.equal(network(image), image)
-
-
-@pytest.mark.parametrize("factor", [2, 3, 4])
-@pytest.mark.parametrize("bias", [True, False])
-def test_the_first_convolution_with_a_stride_is_that_of_the_cells(factor, bias):
-    """At the edges too, where both are padded by a cell of zeros."""
-    convolution = nn.Conv2d(2 * factor**2, 5, 3, padding=1, bias=bias)
-    image = torch.randn(2, 2, 6 * factor, 4 * factor)
-    expected = convolution(nn.functional.pixel_unshuffle(image, factor))
-    torch.testing.assert_close(strided(convolution, factor)(image), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_it_begins_without_a_checkerboard():
