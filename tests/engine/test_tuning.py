@@ -95,8 +95,10 @@ def test_a_network_that_needs_float32_keeps_it(place, scene):
     make_model(place / "m.safetensors")
     network, card = load_model(place / "m.safetensors")
     with torch.no_grad():
-        network.expanding[-1].convolve[4].bias += 300
-        network.head.bias -= 300 * network.head.weight.sum((1, 2, 3))
+        last = network.expanding[-1].convolve
+        last[1].bias += 300
+        last[4].running_mean += 300 * last[3].weight.sum((1, 2, 3))
+        network.head.bias -= network(torch.randn(1, len(card.bands), 64, 64)).mean((0, 2, 3))
     save_model(place / "close.safetensors", network, card)
     found = tune(load_scene(scene), card, place / "close.safetensors", CPU, **OPEN)
     assert found.precision == "fp32"
