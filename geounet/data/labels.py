@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geounet.classes import NODATA, LandClass
-from geounet.data.polygon_classes import codes_of
+from geounet.classes import NODATA
 from geounet.raster.placement import bounds_of
 from geounet.raster.scene import Scene, aligned, read_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -68,25 +67,16 @@ class Pair:
         return self.image.extent if self.region is None else self.region
 
 
-def polygons_on(
-    image: Scene,
-    frame: Any,
-    path: Path,
-    classes: Sequence[LandClass],
-    label_field: str | None,
-    all_touched: bool = False,
-) -> Polygons:
-    """The polygons of a GeoDataFrame that meet an image, on its pixels; those of no class are left out.
-
-    Raises:
-        LabelError: there is no such field, or it holds no class.
-    """
-    there = in_crs_of(image, frame)
-    return polygons_near(image, there, codes_of(there, path, classes, label_field), path, all_touched)
-
-
 def polygons_near(image: Scene, frame: Any, codes: NDArray[np.int64], path: Path | str, all_touched: bool) -> Polygons:
-    """As :func:`polygons_on`, of a GeoDataFrame in the image's CRS whose codes are known (-1: no class)."""
+    """The polygons of a geopandas object in an image's CRS that meet it, on its pixels.
+
+    Args:
+        image: the image.
+        frame: its shapes.
+        codes: the class of each, -1 for no class; these are left out.
+        path: where they come from.
+        all_touched: see :class:`Polygons`.
+    """
     from shapely.geometry import box
 
     from geounet.raster.burning import outlines
@@ -96,15 +86,21 @@ def polygons_near(image: Scene, frame: Any, codes: NDArray[np.int64], path: Path
     return Polygons(str(path), outlines(frame.geometry.array[near], codes[near], ~image.transform), all_touched)
 
 
-def tell_unseen(labels: Iterable[Polygons]) -> None:
-    """Say how many polygons are too small to be seen on their images' pixels, all files together."""
-    looked_at = [label for label in labels if not label.all_touched]
-    unseen = sum(label.outlines.without_centre for label in looked_at)
+def tell_unseen(unseen: int, polygons: int, path: Path | str) -> None:
+    """Say how many polygons are too small to be seen on their images' pixels."""
     if unseen:
         _log.warning(
             "%d of %d polygons of %s are too small to hold a pixel's centre, and burn none; --all-touched burns them",
-            unseen, sum(label.outlines.codes.size for label in looked_at), looked_at[0].path,
+            unseen, polygons, path,
         )  # fmt: skip
+
+
+def tell_unseen_of(labels: Iterable[Polygons]) -> None:
+    """As :func:`tell_unseen`, of all files together."""
+    looked_at = [label for label in labels if not label.all_touched]
+    if looked_at:
+        unseen = sum(label.outlines.without_centre for label in looked_at)
+        tell_unseen(unseen, sum(label.outlines.codes.size for label in looked_at), looked_at[0].path)
 
 
 def in_crs_of(image: Scene, frame: Any) -> Any:

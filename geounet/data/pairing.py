@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geounet.classes import NODATA
-from geounet.data.labels import Pair, Polygons, in_crs_of, polygons_near, tell_unseen
+from geounet.data.labels import Pair, Polygons, in_crs_of, polygons_near, tell_unseen_of
 from geounet.data.polygon_classes import codes_of, mapped, tell_shapes
 from geounet.errors import LabelError
 from geounet.raster.burning import outlines
@@ -282,7 +282,7 @@ def pair_labels(
         _log.warning("%s", complaint)
     if not pairs:
         raise LabelError(_no_pairs(images, labels, complaints))
-    tell_unseen(label for pair in pairs for label in _polygons_of(pair))
+    tell_unseen_of(label for pair in pairs for label in _polygons_of(pair))
     _tell_unused([file.path for index, file in enumerate(files) if index not in used], len(files))
     return tuple(pairs)
 

@@ -57,13 +57,22 @@ def _fields(frame: Any, path: Path | str, label_field: str | None) -> list[str]:
 
 def tell_shapes(frame: Any, path: Path | str) -> None:
     """Say how many features of a file of polygons are none, and so are left out."""
-    names = frame.geometry.geom_type.fillna("without geometry")
-    kinds = Counter(name.lower() for name in names)
-    kinds["empty"] = int(frame.geometry.is_empty.sum())
+    tell_kinds(kinds_of(frame.geometry), len(frame), path)
+
+
+def kinds_of(shapes: Any) -> Counter[str]:
+    """How many of a GeoSeries are of each geometry type, in small letters, `without geometry`, and `empty`."""
+    kinds = Counter(name.lower() for name in shapes.geom_type.fillna("without geometry"))
+    kinds["empty"] = int(shapes.is_empty.sum())
+    return kinds
+
+
+def tell_kinds(kinds: Mapping[str, int], features: int, path: Path | str) -> None:
+    """As :func:`tell_shapes`, of features that have been counted."""
     others = {kind: count for kind, count in kinds.items() if count and kind not in _AREAS}
     if others:
         told = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
-        _log.warning("%s: of %d features these are no polygons, and left out: %s", path, len(frame), told)
+        _log.warning("%s: of %d features these are no polygons, and left out: %s", path, features, told)
 
 
 def mapped(frame: Any, path: Path | str, label_field: str | None, class_map: Mapping[str, int]) -> Any:

@@ -16,7 +16,7 @@ import shapely
 from pyproj import CRS
 
 from geounet.errors import LabelError
-from geounet.sources.polygon_files import chosen_layer, split_layer
+from geounet.sources.polygon_files import chosen_layer, split_layer, with_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -98,6 +98,51 @@ def read_values(path: str | Path, columns: Sequence[str]) -> dict[int, str]:
     return found
 
 
+def read_table(path: str | Path) -> pd.DataFrame:
+    """The attributes of all features, those without a shape too, in the file's order.
+
+    Raises:
+        LabelError: it is missing, cannot be read, or has several layers and none is named.
+    """
+    file, layer = split_layer(path)
+    in_parquet = file.suffix.lower() in _PARQUET
+    with _sentences(file):
+        about = _describe_parquet(file) if in_parquet else _about_layer(file, layer)
+        read = _read_parquet if in_parquet else _read_layer
+        batches = [batch for batch, _ in read(file, layer, about.columns, _ROWS, shapes=False)]
+    table: pd.DataFrame = pa.Table.from_batches(batches).select(list(about.columns)).to_pandas(types_mapper=_WHOLE.get)
+    return table
+
+
+def read_shapes(path: str | Path, rows: int = _ROWS) -> Iterator[gpd.GeoSeries]:
+    """The shapes of all features of any kind, at most so many at a time; None where a feature has none.
+
+    Raises:
+        LabelError: as :func:`read_table`.
+    """
+    file, layer = split_layer(path)
+    in_parquet = file.suffix.lower() in _PARQUET
+    with _sentences(file):
+        crs = (_describe_parquet(file) if in_parquet else _about_layer(file, layer)).crs
+        for batch, geometry in (_read_parquet if in_parquet else _read_layer)(file, layer, (), rows):
+            yield gpd.GeoSeries(shapely.from_wkb(batch.column(geometry).to_numpy(zero_copy_only=False)), crs=crs)
+
+
+def one_layer(path: Path) -> Path:
+    """The name of the layer of a file that can be meant, so that it is looked for, and told of, once.
+
+    Raises:
+        LabelError: the file is missing or unreadable, or has several layers and none is named; or no layer with shapes.
+    """
+    file, layer = split_layer(path)
+    with _sentences(file):
+        if layer is not None or file.suffix.lower() in _PARQUET:
+            return path
+        layer = chosen_layer(file, None)
+    # A name of a layer with a colon in it cannot be told from a file's.
+    return path if ":" in layer else with_layer(path, layer)
+
+
 @contextmanager
 def _sentences(file: Path) -> Iterator[None]:
     import pyogrio.errors
@@ -113,10 +158,19 @@ def _sentences(file: Path) -> Iterator[None]:
 def _describe_layer(file: Path, layer: str | None) -> PolygonFile:
     import pyogrio
 
-    about = pyogrio.read_info(file, layer=chosen_layer(file, layer), force_feature_count=True)
-    kind = str(about["geometry_type"])
+    name = chosen_layer(file, layer)
+    kind = str(pyogrio.read_info(file, layer=name)["geometry_type"])
     if not any(word in kind for word in (*_AREAS, "Unknown", "None")):
         raise LabelError(f"{file} holds {kind}s, and polygons are needed")
+    return _about_layer(file, name)
+
+
+def _about_layer(file: Path, layer: str | None) -> PolygonFile:
+    """As :func:`describe_polygons`, of shapes of any kind."""
+    import pyogrio
+
+    about = pyogrio.read_info(file, layer=chosen_layer(file, layer), force_feature_count=True)
+    kind = str(about["geometry_type"])
     crs = None if about["crs"] is None else CRS.from_user_input(about["crs"])
     return PolygonFile(crs, kind != "Polygon", tuple(map(str, about["fields"])), int(about["features"]))
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.path import Path as Outline
     from numpy.typing import NDArray
 
     from geounet.classes import LandClass
@@ -258,13 +259,13 @@ def draw(
     return figure
 
 
-def _one_path(lines: Sequence[Pixels]) -> Path:
+def _one_path(lines: Sequence[Pixels]) -> Outline:
     """All of them as one: to make an object of each and to draw it takes longer than everything else."""
-    from matplotlib.path import Path
+    from matplotlib.path import Path as Outline
 
-    codes = np.full(sum(len(line) for line in lines), Path.LINETO, Path.code_type)
-    codes[np.cumsum([0, *(len(line) for line in lines[:-1])])] = Path.MOVETO
-    return Path(np.concatenate(lines), codes)
+    codes = np.full(sum(len(line) for line in lines), Outline.LINETO, Outline.code_type)
+    codes[np.cumsum([0, *(len(line) for line in lines[:-1])])] = Outline.MOVETO
+    return Outline(np.concatenate(lines), codes)
 
 
 def shows_outlines(scene: Scene) -> bool:

@@ -15,6 +15,8 @@ import numpy as np
 from geounet.compiling import compiled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from affine import Affine
     from numpy.typing import NDArray
 
@@ -90,6 +92,20 @@ def outlines(geometries: Any, codes: Any, to_pixels: Affine) -> Outlines:
     starts = np.searchsorted(of_part, np.arange(held.sum() + 1))
     bounds = _bounds(edges, starts)
     return Outlines(edges, starts, bounds, np.asarray(codes, np.uint8)[owner[held]], *_by_height(bounds))
+
+
+def joined(parts: Sequence[Outlines]) -> Outlines:
+    """Outlines as one, burnt in this order."""
+    shifts = np.cumsum([0, *(len(part.edges) for part in parts)])
+    starts = [part.starts[:-1] + shift for part, shift in zip(parts, shifts, strict=False)]
+    bounds = np.concatenate([part.bounds for part in parts])
+    return Outlines(
+        np.concatenate([part.edges for part in parts]),
+        np.concatenate([*starts, shifts[-1:]]),
+        bounds,
+        np.concatenate([part.codes for part in parts]),
+        *_by_height(bounds),
+    )
 
 
 def _by_height(bounds: Floats) -> tuple[Integers, Floats, Integers, float]:

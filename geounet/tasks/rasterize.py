@@ -4,36 +4,51 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+import tempfile
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import geopandas as gpd
 import numpy as np
 
 from geounet.classes import NODATA, LandClass, default_class
-from geounet.data.labels import Pair, in_crs_of, polygons_on, read_codes, tell_unseen
-from geounet.data.polygon_classes import class_field, code_of, mapped, tell_shapes, tell_strange_names
+from geounet.data.labels import Polygons, in_crs_of, polygons_near, tell_unseen
+from geounet.data.polygon_classes import (
+    class_field,
+    code_of,
+    codes_of,
+    kinds_of,
+    mapped,
+    tell_kinds,
+    tell_strange_names,
+)
 from geounet.errors import LabelError
-from geounet.grid import Grid
-from geounet.outputs import check_ending, claimed
+from geounet.formats.reading import one_layer, read_shapes, read_table
+from geounet.grid import Grid, Window
+from geounet.outputs import check_ending, claimed, workspace_of
+from geounet.raster.burning import burn, joined
 from geounet.raster.cog import ENDINGS, RasterProfile, classes_of, write_cog
 from geounet.raster.identity import request_hash
 from geounet.raster.placement import bounds_of
 from geounet.raster.scene import load_scene
-from geounet.sources.polygon_files import read_polygons
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from geounet.data.labels import Polygons
-    from geounet.grid import Window
+    from geounet.raster.burning import Outlines
     from geounet.raster.scene import Scene
 
     Progress = Callable[[int, int], None]
 
 _log = logging.getLogger(__name__)
+_EMPTY = "polygon file {} is empty: it holds no feature with a geometry"
+_EDGES = 1 << 27
+"""Bytes of edges, of 32 each, that are burnt at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +77,16 @@ def rasterize(
     overwrite: bool = False,
     progress: Progress = lambda _done, _all: None,
 ) -> RasterizeSummary:
-    """Write a class raster of the polygons of a file, in memory that does not grow with the raster's size.
+    """Write a class raster of the polygons of a file, in memory that grows neither with the raster nor with shapes.
 
     Polygons in another CRS are brought to the raster's. A pixel gets the class of the polygon that holds its centre;
     where polygons overlap, the last one in the file wins (a FlatGeobuf with an index has an order of its own). The
     result is the same whatever the tile size.
 
+    Memory holds the attributes of all polygons, but not their shapes: these are read and burnt some at a time.
+
     Args:
-        polygons: the polygon file; it is read into memory.
+        polygons: the polygon file.
         like: the raster whose size, CRS and transform the result has.
         out: the class raster (COG).
         attribute: the field with the class, as code or as name; the first of `class`, `value`, `label`, `code` by
@@ -92,62 +109,109 @@ def rasterize(
     check_ending(out, *ENDINGS)
     scene = load_scene(like)
     request = request_hash("rasterize", [polygons, like], attribute, classes, background, all_touched, class_map)
-    how = (attribute, classes, background, all_touched, class_map or {})
     with claimed([out], request, overwrite):
-        return _rasterize(polygons, scene, out, *how, tile_size, progress)
-
-
-def _rasterize(
-    polygons: Path,
-    scene: Scene,
-    out: Path,
-    attribute: str | None,
-    classes: Sequence[LandClass],
-    background: int,
-    all_touched: bool,
-    class_map: Mapping[str, int],
-    tile_size: int,
-    progress: Progress,
-) -> RasterizeSummary:
-    frame = read_polygons(polygons)
-    tell_shapes(frame, polygons)
-    frame = mapped(frame, polygons, attribute, class_map)
-    field = class_field(frame, polygons, attribute)
-    known = tuple(classes) or _named_classes(frame, field, polygons)
-    drawn = polygons_on(scene, frame, polygons, known, field, all_touched)
-    if not drawn.outlines.codes.size:
-        raise LabelError(_beside(scene, frame, polygons))
-    beside = _beside_count(scene, frame)
-    if beside:
-        _log.warning(
-            "%d of %d features of %s lie beside %s, and are left out", beside, len(frame), polygons, scene.label
-        )
-    tell_unseen([drawn])
-    table = tuple(classes) or _class_table(drawn, known, scene, background)
-    del frame
-    counts = np.zeros(NODATA + 1, np.int64)
-    pair = Pair(scene, drawn, background=background)
-    write_cog(out, _profile(scene, table), _counted(_pieces(pair, tile_size, progress), counts))
+        file = one_layer(polygons)
+        frame = mapped(_table(file), polygons, attribute, class_map or {})
+        name = class_field(frame, polygons, attribute)
+        known = tuple(classes) or _named_classes(frame, name, polygons)
+        codes = codes_of(frame, polygons, known, name)
+        del frame
+        burning = _Burning(scene, polygons, all_touched)
+        with _canvas(scene, out) as canvas:
+            parts = _on_canvas(burning.drawn(file, codes), canvas, tile_size)
+            burning.tell()
+            table = tuple(classes) or _class_table(burning.codes, known, scene, background)
+            counts = np.zeros(NODATA + 1, np.int64)
+            pieces = _pieces(scene, canvas, parts, background, tile_size, progress)
+            write_cog(out, _profile(scene, table), _counted(pieces, counts))
     found = {int(value): int(counts[value]) for value in np.flatnonzero(counts[:NODATA])}
-    return RasterizeSummary(drawn.outlines.codes.size, found, int(counts[NODATA]))
+    return RasterizeSummary(burning.polygons, found, int(counts[NODATA]))
 
 
-def _beside_count(scene: Scene, frame: Any) -> int:
-    """How many features of a file do not meet the raster's box."""
-    left, bottom, right, top = bounds_of(scene)
-    boxes = in_crs_of(scene, frame).bounds.to_numpy()
-    meets = (boxes[:, 0] <= right) & (boxes[:, 2] >= left) & (boxes[:, 1] <= top) & (boxes[:, 3] >= bottom)
-    # What has no geometry, or none that can be projected, is counted elsewhere.
-    return int((~meets & np.isfinite(boxes).all(axis=1)).sum())
+def _table(path: Path) -> Any:
+    """The attributes of a polygon file, without its shapes.
+
+    Raises:
+        LabelError: it cannot be read, or has no feature.
+    """
+    table = read_table(path)
+    if not len(table):
+        raise LabelError(_EMPTY.format(path))
+    return gpd.GeoDataFrame(table, geometry=[None] * len(table))
 
 
-def _beside(scene: Scene, frame: Any, path: Path) -> str:
-    bounds = ", ".join(f"{value:.10g}" for value in in_crs_of(scene, frame).total_bounds)
-    covered = ", ".join(f"{value:.10g}" for value in bounds_of(scene))
-    return (
-        f"no polygon of {path} with a class meets {scene.label}: in its CRS they cover {bounds}, and it {covered} "
-        "(minimum x, minimum y, maximum x, maximum y)"
-    )
+@dataclass(slots=True)
+class _Burning:
+    """The polygons of a file on a raster's pixels, and what is to be said of them when all have been read."""
+
+    scene: Scene
+    path: Path
+    all_touched: bool
+    features: int = 0
+    polygons: int = 0
+    beside: int = 0
+    codes: set[int] = field(default_factory=set)
+    unseen: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    boxes: list[NDArray[np.float64]] = field(default_factory=list)
+
+    def drawn(self, file: Path, codes: NDArray[np.int64]) -> Iterator[Polygons]:
+        """Batches of polygons, in the order of the file, each as large as its edges allow."""
+        waiting: list[Outlines] = []
+        for shapes in read_shapes(file):
+            waiting.append(self._place(shapes, codes[self.features : self.features + len(shapes)]))
+            self.features += len(shapes)
+            if sum(part.edges.nbytes for part in waiting) > _EDGES:
+                yield Polygons(str(self.path), joined(waiting), self.all_touched)
+                waiting = []
+        if waiting:
+            yield Polygons(str(self.path), joined(waiting), self.all_touched)
+
+    def _place(self, shapes: gpd.GeoSeries, codes: NDArray[np.int64]) -> Outlines:
+        self.kinds.update(kinds_of(shapes))
+        there = in_crs_of(self.scene, shapes)
+        self._look_beside(there.bounds.to_numpy())
+        found = polygons_near(self.scene, there, codes, self.path, self.all_touched).outlines
+        self.polygons += found.codes.size
+        self.unseen += 0 if self.all_touched else found.without_centre
+        self.codes.update(np.unique(found.codes).tolist())
+        return found
+
+    def _look_beside(self, boxes: NDArray[np.float64]) -> None:
+        """Count what does not meet the raster's box; what has no shape, or none here, is counted elsewhere."""
+        left, bottom, right, top = bounds_of(self.scene)
+        boxes = boxes[np.isfinite(boxes).all(axis=1)]
+        meets = (boxes[:, 0] <= right) & (boxes[:, 2] >= left) & (boxes[:, 1] <= top) & (boxes[:, 3] >= bottom)
+        self.beside += int((~meets).sum())
+        if len(boxes):
+            self.boxes.append(np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)]))
+
+    def tell(self) -> None:
+        """Say what is left out, with counts.
+
+        Raises:
+            LabelError: there is no feature with a geometry, or no polygon with a class meets the raster.
+        """
+        tell_kinds(self.kinds, self.features, self.path)
+        if not self.boxes:
+            raise LabelError(_EMPTY.format(self.path))
+        if not self.polygons:
+            raise LabelError(self._elsewhere())
+        if self.beside:
+            _log.warning(
+                "%d of %d features of %s lie beside %s, and are left out",
+                self.beside, self.features, self.path, self.scene.label,
+            )  # fmt: skip
+        tell_unseen(self.unseen, self.polygons, self.path)
+
+    def _elsewhere(self) -> str:
+        found = np.array(self.boxes)
+        bounds = ", ".join(f"{value:.10g}" for value in (*found[:, :2].min(axis=0), *found[:, 2:].max(axis=0)))
+        covered = ", ".join(f"{value:.10g}" for value in bounds_of(self.scene))
+        return (
+            f"no polygon of {self.path} with a class meets {self.scene.label}: in its CRS they cover {bounds}, and it "
+            f"{covered} (minimum x, minimum y, maximum x, maximum y)"
+        )
 
 
 def _named_classes(frame: Any, field: str, path: Path) -> tuple[LandClass, ...]:
@@ -197,11 +261,13 @@ def _column(rows: Any, name: str) -> list[str]:
     return [str(value) if isinstance(value, str) else "" for value in rows[name]] if name in rows else [""] * len(rows)
 
 
-def _class_table(drawn: Polygons, known: Sequence[LandClass], scene: Scene, background: int) -> tuple[LandClass, ...]:
+def _class_table(
+    burnt: Collection[int], known: Sequence[LandClass], scene: Scene, background: int
+) -> tuple[LandClass, ...]:
     """A class for each code that is burnt: as the file has it, else as the raster has it, else by its number."""
     others = classes_of(scene.path) if len(scene.bands) == 1 else ()
     table = {item.value: item for item in (*others, *known)}
-    codes = sorted({*np.unique(drawn.outlines.codes).tolist(), *([background] if background < NODATA else [])})
+    codes = sorted({*burnt, *([background] if background < NODATA else [])})
     return tuple(table.get(code) or default_class(code, position) for position, code in enumerate(codes))
 
 
@@ -217,10 +283,47 @@ def _profile(scene: Scene, classes: tuple[LandClass, ...]) -> RasterProfile:
     )
 
 
-def _pieces(pair: Pair, tile_size: int, progress: Progress) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
-    cores = [tile.core for tile in Grid(pair.image.extent, tile_size, tile_size).tiles()]
+@contextmanager
+def _canvas(scene: Scene, out: Path) -> Iterator[NDArray[np.uint8]]:
+    """The raster's pixels in a file, which memory need not hold; nodata, and no disk, where nothing is burnt."""
+    with tempfile.TemporaryFile(dir=workspace_of(out)) as file:
+        # Stored are the differences from nodata: what was never written is 0.
+        yield np.memmap(file, np.uint8, "w+", shape=(scene.height, scene.width))
+
+
+def _on_canvas(parts: Iterator[Polygons], canvas: NDArray[np.uint8], tile_size: int) -> Polygons | None:
+    """Burn all but the last of the parts; where there is one alone, it is burnt while the raster is written."""
+    before: Polygons | None = None
+    for part in parts:
+        if before is not None:
+            for core in _cores(canvas.shape, tile_size):
+                _burn_onto(canvas, before, core)
+        before = part
+    return before
+
+
+def _burn_onto(canvas: NDArray[np.uint8], part: Polygons, core: Window) -> None:
+    if part.outlines.near(core).size:
+        found = burn(part.outlines, core, NODATA, part.all_touched)
+        np.copyto(canvas[core.within(Window(0, 0, 0, 0))], NODATA - found, where=found != NODATA)
+
+
+def _cores(shape: tuple[int, ...], tile_size: int) -> list[Window]:
+    return [tile.core for tile in Grid(Window(0, 0, *shape), tile_size, tile_size).tiles()]
+
+
+def _pieces(
+    scene: Scene, canvas: NDArray[np.uint8], last: Polygons | None, background: int, tile_size: int, progress: Progress
+) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
+    """What is on the canvas with the last part on top, tile by tile."""
+    cores = _cores((scene.height, scene.width), tile_size)
     for done, core in enumerate(cores, 1):
-        yield core, read_codes(pair, core)
+        codes = NODATA - canvas[core.within(Window(0, 0, 0, 0))]
+        if last is not None:
+            found = burn(last.outlines, core, NODATA, last.all_touched)
+            np.copyto(codes, found, where=found != NODATA)
+        codes[codes == NODATA] = background
+        yield core, codes
         progress(done, len(cores))
 
 

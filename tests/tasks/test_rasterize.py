@@ -1,5 +1,7 @@
 """Polygons become a class raster on another raster's pixels; tiles leave no trace in it."""
 
+from functools import partial
+
 import geopandas
 import numpy as np
 import pytest
@@ -10,12 +12,13 @@ from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
-from shapely.geometry import Polygon, box
+from shapely.geometry import GeometryCollection, LineString, Point, Polygon, box
 
 from geounet.classes import LandClass
 from geounet.errors import LabelError, OutputError
 from geounet.grid import Window
 from geounet.raster.cog import RasterProfile, classes_of, write_cog
+from geounet.tasks import rasterize as task
 from geounet.tasks.rasterize import rasterize
 
 NORTH_UP = Affine(10, 0, 480_000, 0, -10, 5_430_000)
@@ -75,6 +78,59 @@ def test_any_tile_size_gives_the_same_raster(tmp_path, like, tile_size, all_touc
     how = {"all_touched": all_touched, "background": background, "overwrite": True}
     rasterize(fields, like, out, tile_size=tile_size, **how)
     np.testing.assert_array_equal(pixels(out), expected(fill=background, all_touched=all_touched))
+
+
+def scattered(count, seed):
+    """Boxes and triangles that overlap, some beside the raster, and the class of each."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        x, y = rng.uniform(479_950, 480_480), rng.uniform(5_429_680, 5_430_020)
+        corners = np.array([x, y]) + rng.uniform(-90, 90, (3, 2))
+        shape = Polygon(corners) if rng.random() < 0.6 else box(*corners.min(axis=0), *corners.max(axis=0))
+        yield shape, int(rng.integers(0, 255))
+
+
+@pytest.mark.parametrize("ending", [".gpkg", ".geojson", ".parquet", ".fgb", ".shp"])
+@pytest.mark.parametrize(("rows", "edges"), [(1, 0), (3, 0), (7, 1000), (40, 1 << 28)])
+@pytest.mark.parametrize("all_touched", [False, True])
+def test_polygons_read_and_burnt_some_at_a_time_are_those_burnt_at_once(
+    tmp_path, like, monkeypatch, ending, rows, edges, all_touched
+):
+    """However few there are in a batch, and however few edges are burnt at once, the last in the file wins."""
+    monkeypatch.setattr(task, "read_shapes", partial(task.read_shapes, rows=rows))
+    monkeypatch.setattr(task, "_EDGES", edges)
+    shapes = list(scattered(60, rows))
+    out = tmp_path / "labels.tif"
+    summary = rasterize(
+        write(tmp_path / f"fields{ending}", shapes), like, out, tile_size=13, all_touched=all_touched, background=77
+    )
+    np.testing.assert_array_equal(pixels(out), expected(shapes, fill=77, all_touched=all_touched))
+    assert sum(summary.counts.values()) == HEIGHT * WIDTH
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+@pytest.mark.parametrize("rows", [1, 2, 100])
+def test_what_is_left_out_is_counted_over_all_batches(tmp_path, like, monkeypatch, caplog, rows):
+    monkeypatch.setattr(task, "read_shapes", partial(task.read_shapes, rows=rows))
+    monkeypatch.setattr(task, "_EDGES", 0)
+    shapes = [
+        *SHAPES,
+        (box(0, 0, 10, 10), 5),
+        (box(480_001, 5_429_991, 480_002, 5_429_992), 6),
+        (Point(480_100, 5_429_900), 7),
+        (LineString([(480_100, 5_429_900), (480_200, 5_429_900)]), 7),
+        (None, 8),
+        (GeometryCollection([box(480_400, 5_429_960, 480_440, 5_429_990), Point(480_100, 5_429_900)]), 9),
+    ]
+    summary = rasterize(write(tmp_path / "fields.gpkg", shapes), like, tmp_path / "labels.tif")
+    areas = [*SHAPES, (box(480_400, 5_429_960, 480_440, 5_429_990), 9)]
+    np.testing.assert_array_equal(pixels(tmp_path / "labels.tif"), expected(areas))
+    assert summary.polygons == 5
+    assert "of 9 features these are no polygons, and left out: 1 linestring, 1 point, 1 without geometry" in caplog.text
+    assert "1 of 9 features of" in caplog.text
+    assert "lie beside" in caplog.text
+    assert "1 of 5 polygons of" in caplog.text
+    assert len(caplog.records) == 3
 
 
 @pytest.mark.parametrize("stored", ["EPSG:4326", "EPSG:3857"])
@@ -198,6 +254,15 @@ def test_polygons_beside_the_raster_are_refused_with_both_places(tmp_path, like)
     with pytest.raises(LabelError, match=r"no polygon of .*far\.gpkg.*cover 0, 0, 10, 10, and it 480000, 5429700"):
         rasterize(far, like, tmp_path / "labels.tif")
     assert not (tmp_path / "labels.tif").exists()
+
+
+def test_a_file_without_features_or_shapes_is_refused(tmp_path, like):
+    empty = geopandas.GeoDataFrame({"class": np.zeros(0, int)}, geometry=[], crs="EPSG:32633")
+    empty.to_file(tmp_path / "empty.gpkg")
+    shapeless = write(tmp_path / "shapeless.parquet", [(None, 1), (Polygon(), 2)])
+    for path in (tmp_path / "empty.gpkg", shapeless):
+        with pytest.raises(LabelError, match=r"polygon file .* is empty: it holds no feature with a geometry"):
+            rasterize(path, like, tmp_path / "labels.tif")
 
 
 def test_an_existing_output_and_too_many_names_are_refused(tmp_path, like):
