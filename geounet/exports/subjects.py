@@ -114,8 +114,8 @@ def _scene_of(product: Product) -> Path | None:
 
 def _of_map(path: Path) -> Subject:
     scene = load_class_raster(path)
-    names = class_names(scene)
-    legend = classes_of(path) or _guessed(scene)
+    table = classes_of(scene)
+    names, legend = class_names(table), table or _guessed(scene)
     # A palette alone tells no names; what else names them, such as GDAL's sidecar, does.
     named = tuple(LandClass(item.value, str(names[item.value]), item.color) for item in legend)
     return Subject(path.stem, path, None, None, named)

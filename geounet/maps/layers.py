@@ -146,4 +146,4 @@ def common_classes(layers: Sequence[LayerOf]) -> tuple[LandClass, ...]:
     Raises:
         LabelError: a value stands for several classes.
     """
-    return joined((layer.id, classes_of(layer.classes.path)) for layer in layers)
+    return joined((layer.id, classes_of(layer.classes)) for layer in layers)

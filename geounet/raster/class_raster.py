@@ -17,11 +17,12 @@ from geounet.raster.samples import read_sample
 from geounet.raster.scene import load_scene, opened, read_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from geounet.classes import LandClass
     from geounet.grid import Window
     from geounet.raster.scene import Scene
 
@@ -76,7 +77,7 @@ def load_class_raster(path: str | Path, force: bool = False) -> Scene:
 
 def _measured(scene: Scene) -> str | None:
     """What tells that a raster of one band holds measurements; None where nothing does, or it has a class table."""
-    if classes_of(scene.path):
+    if classes_of(scene):
         return None
     name, scale, offset = scene.band_names[0], scene.scales[0], scene.offsets[0]
     if (scale, offset) != (1.0, 0.0):
@@ -167,15 +168,15 @@ def profile_of(scene: Scene) -> RasterProfile:
         crs=scene.crs,
         dtype="uint8",
         nodata=_nodata_of(scene),
-        classes=classes_of(scene.path),
+        classes=classes_of(scene),
         names=scene.band_names,
         tags=tags,
     )
 
 
-def class_names(scene: Scene) -> NDArray[Any]:
-    """A name for each value from 0 to 254."""
+def class_names(classes: Iterable[LandClass]) -> NDArray[Any]:
+    """A name for each value from 0 to 254: as a class table has it, else by its number."""
     names = np.array([default_class(value).name for value in range(NODATA)], object)
-    for item in classes_of(scene.path):
+    for item in classes:
         names[item.value] = item.name
     return names

@@ -20,7 +20,7 @@ import rasterio.windows
 from geounet.classes import LandClass, default_class
 from geounet.errors import OutputError
 from geounet.outputs import atomic
-from geounet.raster.scene import load_scene, opened, pixel_coordinates_allowed, small_cache
+from geounet.raster.scene import Scene, load_scene, opened, pixel_coordinates_allowed, small_cache
 from geounet.raster.styles import write_qml
 
 if TYPE_CHECKING:
@@ -224,13 +224,13 @@ def tags_of(path: str | Path) -> dict[str, str]:
         return dict(dataset.tags())
 
 
-def classes_of(path: str | Path) -> tuple[LandClass, ...]:
+def classes_of(raster: str | Path | Scene) -> tuple[LandClass, ...]:
     """The class table of a raster: from its tag, else its colour table's values and colours, else nothing.
 
     Raises:
         SceneError: it cannot be opened.
     """
-    with opened(load_scene(path)) as dataset:
+    with opened(raster if isinstance(raster, Scene) else load_scene(raster)) as dataset:
         text = dataset.tags().get(CLASSES_TAG)
         if text:
             return tuple(LandClass(row["value"], row["name"], row["color"]) for row in json.loads(text))

@@ -265,7 +265,7 @@ def _class_table(
     burnt: Collection[int], known: Sequence[LandClass], scene: Scene, background: int
 ) -> tuple[LandClass, ...]:
     """A class for each code that is burnt: as the file has it, else as the raster has it, else by its number."""
-    others = classes_of(scene.path) if len(scene.bands) == 1 else ()
+    others = classes_of(scene) if len(scene.bands) == 1 else ()
     table = {item.value: item for item in (*others, *known)}
     codes = sorted({*burnt, *([background] if background < NODATA else [])})
     return tuple(table.get(code) or default_class(code, position) for position, code in enumerate(codes))

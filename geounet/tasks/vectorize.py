@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from geounet.classes import LandClass
     from geounet.formats.fiboa import Fiboa
     from geounet.outlines.polygons import Polygons
     from geounet.raster.scene import Scene
@@ -133,8 +134,7 @@ def _write(
     areas: dict[str, float] = {}
     # Simplified outlines that met in a corner may come to lie in two parts.
     multi = plan.connectivity != 4 or simplification is not None or smooth  # noqa: PLR2004
-    style = classes_of(plan.scene.path)
-    with open_writer(out, crs=plan.crs, overwrite=True, multi=multi, classes=style, fiboa=fiboa) as writer:
+    with open_writer(out, crs=plan.crs, overwrite=True, multi=multi, classes=plan.classes, fiboa=fiboa) as writer:
         for batch in _encoded(plan, tile_size, workers, simplification, smooth):
             kept = batch if fiboa is None else _of_classes(batch, fiboa.fields)
             writer.write_encoded(kept if columns is None else replace(kept, attributes=columns(kept.attributes)))
@@ -223,7 +223,9 @@ class _Plan:
     """What is done, before anything is."""
 
     scene: Scene
-    """The classes."""
+    """The class raster."""
+    classes: tuple[LandClass, ...]
+    """Its class table."""
     crs: CRS | None
     """As pyproj has it."""
     confidence: Scene | None
@@ -267,6 +269,7 @@ def _plan(
     check_columns(zones)
     return _Plan(
         scene=scene,
+        classes=classes_of(scene),
         crs=None if scene.crs is None else CRS.from_wkt(scene.crs.to_wkt()),
         confidence=None if confidence is None else _load_confidence(confidence, scene),
         zones=zones,
@@ -292,7 +295,7 @@ def _batches(plan: _Plan, tile_size: int, workers: int | None) -> Iterator[tuple
     scene = plan.scene
     ground = survey(scene.transform, scene.height, scene.width, plan.crs)
     raster = Raster(scene.width, scene.transform, plan.connectivity, None if ground is None else ground.measure)
-    meaning = Meaning(class_names(scene), plan.confidence, plan.zones)
+    meaning = Meaning(class_names(plan.classes), plan.confidence, plan.zones)
     first_id, left_out = 1, 0
     threads = workers or os.cpu_count() or 1
     with open_strips(scene, plan.layers, plan.touching, tile_size, threads, plan.only) as (readers, class_of_code):
