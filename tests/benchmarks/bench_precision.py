@@ -2,9 +2,9 @@
 
 The default network is trained on the sample tiles, and where `GEOUNET_DATA` is set on Korean land cover, twice: as
 `geounet train` does it, its weights rounded to what bfloat16 holds, and without that. The scene is made of the pictures
-of the validation part, mirrored; told is how many of a thousand of its pixels have another class than float32 gives them, in OpenVINO. A row
-`head in bf16` is of the network whose logits are rounded, as a plain convolution's are. On a processor without bfloat16
-they are 0.
+of the validation part, mirrored. Told is how many of a thousand of its pixels have another class than float32 gives
+them, in OpenVINO. `head in bf16` is the network whose logits are rounded, as a plain convolution's are. On a processor
+without bfloat16 it keeps all.
 
     [GEOUNET_DATA=...] python tests/benchmarks/bench_precision.py [--epochs 20] [--quick]
 """
