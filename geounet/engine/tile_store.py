@@ -6,10 +6,11 @@ is done when its record exists, which is written last, as a whole.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, astuple, dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,8 @@ class TileStore:
     """The arrays, all of one height and width."""
     chunk_shape: tuple[int, int]
     """Height and width of a chunk."""
+    key: str
+    """A hash of what its pixels depend on and where they are: another store of the same path has another."""
 
     def write(self, block: Block, layers: Mapping[str, NDArray[Any]], record: BlockRecord) -> None:
         """Store a finished block: its pixels, then the record that it is done."""
@@ -96,11 +99,17 @@ class TileStore:
         self.finish(block, record)
 
     def put(self, area: Window, layers: Mapping[str, NDArray[Any]]) -> None:
-        """Store the pixels of an area within a block: whole chunks, but for the region's edges."""
+        """Store the pixels of an area within a block: whole chunks, but for the region's edges.
+
+        Raises:
+            FileNotFoundError: the store has gone; a worker that comes late must not leave half a one.
+        """
         with guarded(self.path):
-            group = place_of(self.path).group("r+")
+            if not place_of(self.path).exists():
+                raise FileNotFoundError(self.path)
+            arrays = _arrays(self, "r+")
             for layer in self.layers:
-                group[layer.name][..., *self._slices(area)] = layers[layer.name]
+                arrays[layer.name][..., *self._slices(area)] = layers[layer.name]
 
     def finish(self, block: Block, record: BlockRecord) -> None:
         """Record that a block's pixels are stored."""
@@ -113,7 +122,7 @@ class TileStore:
     def read(self, area: Window, layer: str) -> NDArray[Any]:
         """The pixels (height, width) or (bands, height, width) of an area."""
         with guarded(self.path):
-            return np.asarray(place_of(self.path).group("r")[layer][..., *self._slices(area)])
+            return np.asarray(_arrays(self, "r")[layer][..., *self._slices(area)])
 
     def record(self, block: Block) -> BlockRecord | None:
         """What became of a block; None if it is not done."""
@@ -148,6 +157,14 @@ class TileStore:
         for row in range(first_row, core.row_stop, height):
             for col in range(first_col, core.col_stop, width):
                 yield Window(row, col, height, width).intersection(core)
+
+
+# Of the scenes that a batch works on at once.
+@lru_cache(maxsize=16)
+def _arrays(store: TileStore, mode: str) -> dict[str, Any]:
+    """The arrays by name, opened once a process and not for each block."""
+    group = place_of(store.path).group(mode)
+    return {layer.name: group[layer.name] for layer in store.layers}
 
 
 def _record_of(block: Block) -> str:
@@ -189,7 +206,9 @@ def open_store(
     row = (region.row - corner[0]) // height * height + corner[0]
     col = (region.col - corner[1]) // width * width + corner[1]
     name = str(path) if is_bucket(path) else str(Path(path).absolute())
-    store, place = TileStore(name, row, col, tuple(layers), chunk_shape or block_shape), place_of(name)
+    about = json.dumps([identity, astuple(region), corner], sort_keys=True)
+    key = hashlib.sha256(about.encode()).hexdigest()[:16]
+    store, place = TileStore(name, row, col, tuple(layers), chunk_shape or block_shape, key), place_of(name)
     try:
         if restart or (replace and place.exists() and _differences(place.read(IDENTITY), identity) != []):
             place.remove(aside)

@@ -170,6 +170,29 @@ def test_a_store_that_is_removed_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_worker_that_comes_late_leaves_nothing_of_a_store_that_has_gone(tmp_path):
+    store = opened_at(tmp_path / "store")
+    store.write(BLOCKS[0], drawn(BLOCKS[0]), record_of(BLOCKS[0]))
+    store.remove(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        store.write(BLOCKS[1], drawn(BLOCKS[1]), record_of(BLOCKS[1]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_store_at_the_same_place_is_not_taken_for_the_one_before(tmp_path):
+    """In one process, which keeps arrays open: of another size, place or work."""
+    for shift, identity in ((0, IDENTITY), (5, IDENTITY), (5, {**IDENTITY, "halo": 8}), (0, IDENTITY)):
+        region = Window(REGION.row + shift, REGION.col, REGION.height + 3 * shift, REGION.width)
+        blocks = Grid(region, 16, 32, 16, 16).blocks(32)
+        store = open_store(tmp_path / "store", region, SHAPE, LAYERS, identity, aside=tmp_path)
+        assert not any(store.record(block) for block in blocks)
+        for block in blocks:
+            store.write(block, drawn(block), record_of(block))
+        for block in blocks:
+            np.testing.assert_array_equal(store.read(block.core, "classes"), drawn(block)["classes"])
+        store.remove(tmp_path)
+
+
 def test_a_record_is_small_text(tmp_path):
     store = opened_at(tmp_path / "store")
     store.write(BLOCKS[0], drawn(BLOCKS[0]), record_of(BLOCKS[0]))
