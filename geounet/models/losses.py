@@ -59,7 +59,7 @@ def cross_entropy(
     return _mean(losses, labels, weights, pixel_weights)
 
 
-def distillation(logits: Tensor, soft: Tensor, temperature: float = 1.0) -> Tensor:
+def distillation(logits: Tensor, soft: Tensor, temperature: float = 1.0, weights: Tensor | None = None) -> Tensor:
     """Kullback-Leibler divergence of a network's softened probabilities from a teacher's, times temperature squared.
 
     Hinton, Vinyals and Dean 2015 (https://arxiv.org/abs/1503.02531). A pixel counts by the teacher's confidence in it.
@@ -68,13 +68,18 @@ def distillation(logits: Tensor, soft: Tensor, temperature: float = 1.0) -> Tens
         logits: (N, classes, H, W), the network's.
         soft: (N, classes, H, W), the teacher's probabilities; all 0 where it says nothing.
         temperature: by which the logits of both are divided, above 0.
+        weights: (classes,): a pixel also counts by the mean of its classes' weights, as probable as the teacher takes
+            them for. What is best of all stays the teacher's answer; but where a rare class may be is not left to the
+            last, and a small network finds it too.
     """
     known = soft.sum(dim=1) > 0.5  # noqa: PLR2004 - probabilities add up to one
     softened = soft.clamp(min=_LEAST_PROBABILITY).pow(1 / temperature)
     softened = softened / softened.sum(dim=1, keepdim=True)
     divergence = F.kl_div((logits / temperature).log_softmax(dim=1), softened, reduction="none").sum(dim=1)
-    weights = soft.amax(dim=1) * known
-    return temperature**2 * (divergence * weights).sum() / weights.sum().clamp(min=_LEAST_PROBABILITY)
+    pixels = soft.amax(dim=1) * known
+    if weights is not None:
+        pixels = pixels * torch.tensordot(soft, weights, dims=([1], [0]))
+    return temperature**2 * (divergence * pixels).sum() / pixels.sum().clamp(min=_LEAST_PROBABILITY)
 
 
 def focal(

@@ -276,7 +276,7 @@ class Training:
             logits = self.network(images)
         value = self.loss(logits.float(), labels, self.weights, pixels)
         if soft is not None:
-            value = value + distillation(logits.float(), soft, self.temperature)
+            value = value + distillation(logits.float(), soft, self.temperature, self.weights)
         self.scaler.scale(value / group).backward()  # type: ignore[no-untyped-call]
         return value.detach()
 

@@ -229,6 +229,16 @@ def test_the_loss_is_the_divergence_of_softened_probabilities_weighed_by_confide
     assert not logits.grad.any()
 
 
+def test_pixels_that_may_be_of_a_rare_class_count_more_by_the_classes_weights():
+    torch.manual_seed(0)
+    logits, soft = torch.randn(2, 3, 5, 4), torch.randn(2, 3, 5, 4).softmax(1)
+    weights = torch.tensor([0.2, 0.8, 5.0])
+    divergence = (soft * (soft.log() - logits.log_softmax(1))).sum(1)
+    pixels = soft.amax(1) * (0.2 * soft[:, 0] + 0.8 * soft[:, 1] + 5 * soft[:, 2])
+    torch.testing.assert_close(distillation(logits, soft, weights=weights), (divergence * pixels).sum() / pixels.sum())
+    torch.testing.assert_close(distillation(logits, soft, weights=torch.ones(3)), distillation(logits, soft))
+
+
 def test_an_interrupted_student_goes_on_to_the_same_bits(tmp_path, place, teachers):
     whole, part = tmp_path / "whole.safetensors", tmp_path / "part.safetensors"
     how = {"recipe": STUDENT, "schedule": SHORT}
