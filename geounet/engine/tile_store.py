@@ -105,11 +105,15 @@ class TileStore:
             FileNotFoundError: the store has gone; a worker that comes late must not leave half a one.
         """
         with guarded(self.path):
-            if not place_of(self.path).exists():
-                raise FileNotFoundError(self.path)
-            arrays = _arrays(self, "r+")
+            arrays = self._opened("r+")
             for layer in self.layers:
                 arrays[layer.name][..., *self._slices(area)] = layers[layer.name]
+
+    def _opened(self, mode: str) -> dict[str, Any]:
+        """The arrays, which are kept open, where the store still stands."""
+        if not place_of(self.path).exists():
+            raise FileNotFoundError(self.path)
+        return _arrays(self, mode)
 
     def finish(self, block: Block, record: BlockRecord) -> None:
         """Record that a block's pixels are stored."""
@@ -120,9 +124,13 @@ class TileStore:
         return {layer.name: layer.blank(area.height, area.width) for layer in self.layers}
 
     def read(self, area: Window, layer: str) -> NDArray[Any]:
-        """The pixels (height, width) or (bands, height, width) of an area."""
+        """The pixels (height, width) or (bands, height, width) of an area.
+
+        Raises:
+            FileNotFoundError: the store has gone; it must not be read as nodata.
+        """
         with guarded(self.path):
-            return np.asarray(_arrays(self, "r")[layer][..., *self._slices(area)])
+            return np.asarray(self._opened("r")[layer][..., *self._slices(area)])
 
     def record(self, block: Block) -> BlockRecord | None:
         """What became of a block; None if it is not done."""

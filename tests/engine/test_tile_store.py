@@ -173,9 +173,12 @@ def test_a_store_that_is_removed_leaves_nothing(tmp_path):
 def test_a_worker_that_comes_late_leaves_nothing_of_a_store_that_has_gone(tmp_path):
     store = opened_at(tmp_path / "store")
     store.write(BLOCKS[0], drawn(BLOCKS[0]), record_of(BLOCKS[0]))
+    store.read(BLOCKS[0].core, "classes")
     store.remove(tmp_path)
     with pytest.raises(FileNotFoundError):
         store.write(BLOCKS[1], drawn(BLOCKS[1]), record_of(BLOCKS[1]))
+    with pytest.raises(FileNotFoundError):
+        store.read(BLOCKS[0].core, "classes")
     assert list(tmp_path.iterdir()) == []
 
 
