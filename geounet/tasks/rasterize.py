@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import tempfile
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from geounet.data.polygon_classes import (
     tell_kinds,
     tell_strange_names,
 )
-from geounet.errors import LabelError
+from geounet.errors import LabelError, OutputError
 from geounet.formats.reading import one_layer, read_shapes, read_table
 from geounet.grid import Grid, Window
 from geounet.outputs import check_ending, claimed, workspace_of
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from geounet.raster.burning import Outlines
     from geounet.raster.scene import Scene
 
+    Canvas = NDArray[np.uint8]
     Progress = Callable[[int, int], None]
 
 _log = logging.getLogger(__name__)
@@ -117,12 +118,12 @@ def rasterize(
         codes = codes_of(frame, polygons, known, name)
         del frame
         burning = _Burning(scene, polygons, all_touched)
-        with _canvas(scene, out) as canvas:
-            parts = _on_canvas(burning.drawn(file, codes), canvas, tile_size)
+        with tempfile.TemporaryFile(dir=workspace_of(out)) as place:
+            canvas, last = _on_canvas(burning.drawn(file, codes), scene, place, tile_size)
             burning.tell()
             table = tuple(classes) or _class_table(burning.codes, known, scene, background)
             counts = np.zeros(NODATA + 1, np.int64)
-            pieces = _pieces(scene, canvas, parts, background, tile_size, progress)
+            pieces = _pieces(scene, canvas, last, background, tile_size, progress)
             write_cog(out, _profile(scene, table), _counted(pieces, counts))
     found = {int(value): int(counts[value]) for value in np.flatnonzero(counts[:NODATA])}
     return RasterizeSummary(burning.polygons, found, int(counts[NODATA]))
@@ -145,15 +146,25 @@ class _Burning:
     """The polygons of a file on a raster's pixels, and what is to be said of them when all have been read."""
 
     scene: Scene
+    """On whose pixels."""
     path: Path
+    """The file, as it was named."""
     all_touched: bool
+    """See :class:`geounet.data.labels.Polygons`."""
     features: int = 0
+    """Read so far."""
     polygons: int = 0
+    """That meet the raster and have a class."""
     beside: int = 0
+    """Features that do not meet it."""
     codes: set[int] = field(default_factory=set)
+    """Classes that are burnt."""
     unseen: int = 0
+    """Polygons too small to hold a pixel's centre."""
     kinds: Counter[str] = field(default_factory=Counter)
+    """See :func:`geounet.data.polygon_classes.kinds_of`."""
     boxes: list[NDArray[np.float64]] = field(default_factory=list)
+    """Of each batch in the raster's CRS: minimum x, minimum y, maximum x, maximum y."""
 
     def drawn(self, file: Path, codes: NDArray[np.int64]) -> Iterator[Polygons]:
         """Batches of polygons, in the order of the file, each as large as its edges allow."""
@@ -193,7 +204,7 @@ class _Burning:
             LabelError: there is no feature with a geometry, or no polygon with a class meets the raster.
         """
         tell_kinds(self.kinds, self.features, self.path)
-        if not self.boxes:
+        if self.kinds["without geometry"] + self.kinds["empty"] == self.features:
             raise LabelError(_EMPTY.format(self.path))
         if not self.polygons:
             raise LabelError(self._elsewhere())
@@ -205,7 +216,7 @@ class _Burning:
         tell_unseen(self.unseen, self.polygons, self.path)
 
     def _elsewhere(self) -> str:
-        found = np.array(self.boxes)
+        found = np.array(self.boxes or [np.full(4, np.inf)])
         bounds = ", ".join(f"{value:.10g}" for value in (*found[:, :2].min(axis=0), *found[:, 2:].max(axis=0)))
         covered = ", ".join(f"{value:.10g}" for value in bounds_of(self.scene))
         return (
@@ -283,42 +294,66 @@ def _profile(scene: Scene, classes: tuple[LandClass, ...]) -> RasterProfile:
     )
 
 
-@contextmanager
-def _canvas(scene: Scene, out: Path) -> Iterator[NDArray[np.uint8]]:
-    """The raster's pixels in a file, which memory need not hold; nodata, and no disk, where nothing is burnt."""
-    with tempfile.TemporaryFile(dir=workspace_of(out)) as file:
-        # Stored are the differences from nodata: what was never written is 0.
-        yield np.memmap(file, np.uint8, "w+", shape=(scene.height, scene.width))
+def _on_canvas(
+    parts: Iterator[Polygons], scene: Scene, place: Any, tile_size: int
+) -> tuple[Canvas | None, Polygons | None]:
+    """Burn all but the last of the parts; where there is one alone, it is burnt while the raster is written.
 
+    Args:
+        parts: in their order.
+        scene: on whose pixels.
+        place: an open, empty file.
+        tile_size: rows and columns worked on at once.
 
-def _on_canvas(parts: Iterator[Polygons], canvas: NDArray[np.uint8], tile_size: int) -> Polygons | None:
-    """Burn all but the last of the parts; where there is one alone, it is burnt while the raster is written."""
+    Returns:
+        The raster's pixels in the file, None where there was no part to burn; and the last part.
+    """
+    canvas: Canvas | None = None
     before: Polygons | None = None
     for part in parts:
         if before is not None:
-            for core in _cores(canvas.shape, tile_size):
+            canvas = _reserved(scene, place) if canvas is None else canvas
+            for core in _cores(scene, tile_size):
                 _burn_onto(canvas, before, core)
         before = part
-    return before
+    return canvas, before
 
 
-def _burn_onto(canvas: NDArray[np.uint8], part: Polygons, core: Window) -> None:
+def _reserved(scene: Scene, place: Any) -> Canvas:
+    """A raster of nodata in a file, which memory need not hold.
+
+    Raises:
+        OutputError: the disk has no room for it.
+    """
+    try:
+        # Beforehand: a disk that is full when a mapped page is written ends the process without a word.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(place.fileno(), 0, scene.extent.pixels)
+    except OSError as error:
+        raise OutputError(f"there is no room for {scene.extent.pixels} bytes meanwhile: {error.strerror}") from error
+    # Stored are the differences from nodata: what was never written is 0.
+    return np.memmap(place, np.uint8, "r+", shape=(scene.height, scene.width))
+
+
+def _burn_onto(canvas: Canvas, part: Polygons, core: Window) -> None:
     if part.outlines.near(core).size:
         found = burn(part.outlines, core, NODATA, part.all_touched)
         np.copyto(canvas[core.within(Window(0, 0, 0, 0))], NODATA - found, where=found != NODATA)
 
 
-def _cores(shape: tuple[int, ...], tile_size: int) -> list[Window]:
-    return [tile.core for tile in Grid(Window(0, 0, *shape), tile_size, tile_size).tiles()]
+def _cores(scene: Scene, tile_size: int) -> list[Window]:
+    return [tile.core for tile in Grid(scene.extent, tile_size, tile_size).tiles()]
 
 
 def _pieces(
-    scene: Scene, canvas: NDArray[np.uint8], last: Polygons | None, background: int, tile_size: int, progress: Progress
+    scene: Scene, canvas: Canvas | None, last: Polygons | None, background: int, tile_size: int, progress: Progress
 ) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
     """What is on the canvas with the last part on top, tile by tile."""
-    cores = _cores((scene.height, scene.width), tile_size)
+    cores = _cores(scene, tile_size)
     for done, core in enumerate(cores, 1):
-        codes = NODATA - canvas[core.within(Window(0, 0, 0, 0))]
+        codes = np.full((core.height, core.width), NODATA, np.uint8)
+        if canvas is not None:
+            codes -= canvas[core.within(Window(0, 0, 0, 0))]
         if last is not None:
             found = burn(last.outlines, core, NODATA, last.all_touched)
             np.copyto(codes, found, where=found != NODATA)

@@ -1,5 +1,6 @@
 """Polygons become a class raster on another raster's pixels; tiles leave no trace in it."""
 
+import errno
 from functools import partial
 
 import geopandas
@@ -263,6 +264,25 @@ def test_a_file_without_features_or_shapes_is_refused(tmp_path, like):
     for path in (tmp_path / "empty.gpkg", shapeless):
         with pytest.raises(LabelError, match=r"polygon file .* is empty: it holds no feature with a geometry"):
             rasterize(path, like, tmp_path / "labels.tif")
+
+
+def test_shapes_that_lie_nowhere_in_the_rasters_crs_are_not_called_empty(tmp_path, like):
+    beyond = geopandas.GeoDataFrame({"class": [1]}, geometry=[box(1e30, 1e30, 2e30, 2e30)], crs="EPSG:4326")
+    beyond.to_parquet(tmp_path / "beyond.parquet")
+    with pytest.raises(LabelError, match=r"no polygon of .* with a class meets"):
+        rasterize(tmp_path / "beyond.parquet", like, tmp_path / "labels.tif")
+
+
+def test_a_disk_without_room_is_said(tmp_path, like, monkeypatch):
+    def full(*_given):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(task.os, "posix_fallocate", full)
+    monkeypatch.setattr(task, "read_shapes", partial(task.read_shapes, rows=1))
+    monkeypatch.setattr(task, "_EDGES", 0)
+    with pytest.raises(OutputError, match="no room for 1500 bytes meanwhile: No space left on device"):
+        rasterize(write(tmp_path / "fields.gpkg"), like, tmp_path / "labels.tif")
+    assert not (tmp_path / "labels.tif").exists()
 
 
 def test_an_existing_output_and_too_many_names_are_refused(tmp_path, like):
