@@ -7,6 +7,8 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pandas import isna
+from pandas.api.types import is_scalar
 
 from geounet.class_tables import key_of, normal
 from geounet.classes import NODATA
@@ -131,7 +133,7 @@ def tell_strange_names(what: str, names: Iterable[str]) -> None:
 
 def _is_there(value: Any) -> bool:
     """Whether a cell of a table holds something."""
-    return value is not None and value == value and str(value) not in ("", "<NA>", "NaT")  # noqa: PLR0124 - NaN
+    return not (is_scalar(value) and isna(value)) and str(value) != ""
 
 
 def _number(value: Any) -> float | None:

@@ -80,7 +80,7 @@ def read_batches(
     file, layer = split_layer(path)
     read = _read_parquet if file.suffix.lower() in _PARQUET else _read_layer
     with _sentences(file):
-        for batch, geometry in read(file, layer, wanted, rows):
+        for batch, geometry in _whole(read(file, layer, wanted, rows), about.count):
             yield _frame(batch, geometry, wanted, about.crs, file)
 
 
@@ -108,8 +108,10 @@ def read_table(path: str | Path) -> pd.DataFrame:
     in_parquet = file.suffix.lower() in _PARQUET
     with _sentences(file):
         about = _describe_parquet(file) if in_parquet else _about_layer(file, layer)
+        if not about.columns:
+            return pd.DataFrame(index=range(about.count))
         read = _read_parquet if in_parquet else _read_layer
-        batches = [batch for batch, _ in read(file, layer, about.columns, _ROWS, shapes=False)]
+        batches = [batch for batch, _ in _whole(read(file, layer, about.columns, _ROWS, shapes=False), about.count)]
     table: pd.DataFrame = pa.Table.from_batches(batches).select(list(about.columns)).to_pandas(types_mapper=_WHOLE.get)
     return table
 
@@ -123,9 +125,10 @@ def read_shapes(path: str | Path, rows: int = _ROWS) -> Iterator[gpd.GeoSeries]:
     file, layer = split_layer(path)
     in_parquet = file.suffix.lower() in _PARQUET
     with _sentences(file):
-        crs = (_describe_parquet(file) if in_parquet else _about_layer(file, layer)).crs
-        for batch, geometry in (_read_parquet if in_parquet else _read_layer)(file, layer, (), rows):
-            yield gpd.GeoSeries(shapely.from_wkb(batch.column(geometry).to_numpy(zero_copy_only=False)), crs=crs)
+        about = _describe_parquet(file) if in_parquet else _about_layer(file, layer)
+        read = _read_parquet if in_parquet else _read_layer
+        for batch, geometry in _whole(read(file, layer, (), rows), about.count):
+            yield gpd.GeoSeries(_shapes(batch, geometry), crs=about.crs)
 
 
 def one_layer(path: Path) -> Path:
@@ -151,7 +154,10 @@ def _sentences(file: Path) -> Iterator[None]:
         raise LabelError(f"polygon file {file} does not exist")
     try:
         yield
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pa.ArrowException, KeyError) as error:
+    except (
+        pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pa.ArrowException, shapely.errors.ShapelyError,
+        KeyError, OSError, RuntimeError, ValueError,
+    ) as error:  # fmt: skip
         raise LabelError(f"polygon file {file} cannot be read: {' '.join(str(error).split())}") from error
 
 
@@ -192,10 +198,7 @@ def _geometry_of(file: Path, about: pq.ParquetFile) -> tuple[str, dict[str, Any]
         raise LabelError(f"{file} is Parquet without geometry, and polygons are needed")
     geo = json.loads(told)
     column = geo["primary_column"]
-    about_column = geo["columns"][column]
-    if about_column["encoding"] != "WKB":
-        raise LabelError(f"{file} holds shapes as {about_column['encoding']}; write them as WKB (GeoParquet 1.0)")
-    return column, about_column
+    return column, geo["columns"][column]
 
 
 def _read_parquet(
@@ -227,14 +230,36 @@ def _read_layer(
             yield _empty(reader.schema), geometry
 
 
+def _whole(batches: Iterator[tuple[pa.RecordBatch, str]], count: int) -> Iterator[tuple[pa.RecordBatch, str]]:
+    """The batches; GDAL ends without a word where a file is damaged.
+
+    Raises:
+        OSError: not all features came.
+    """
+    read = 0
+    for batch, geometry in batches:
+        read += batch.num_rows
+        yield batch, geometry
+    if read != count:
+        raise OSError(f"of {count} features only {read} could be read; it is damaged")
+
+
 def _empty(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+
+
+def _shapes(batch: pa.RecordBatch, geometry: str) -> Any:
+    """The shapes of a batch, as WKB or as GeoArrow has them."""
+    column = batch.column(geometry)
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        return shapely.from_wkb(column.to_numpy(zero_copy_only=False))
+    return gpd.GeoDataFrame.from_arrow(pa.Table.from_batches([batch.select([geometry])])).geometry.to_numpy()
 
 
 def _frame(
     batch: pa.RecordBatch, geometry: str, columns: Sequence[str], crs: CRS | None, file: Path
 ) -> gpd.GeoDataFrame:
-    shapes = shapely.from_wkb(batch.column(geometry).to_numpy(zero_copy_only=False))
+    shapes = _shapes(batch, geometry)
     kept = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
     kinds = shapely.get_type_id(shapes[kept])
     if not np.isin(kinds, [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON]).all():

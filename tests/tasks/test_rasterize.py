@@ -5,6 +5,7 @@ from functools import partial
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import rasterio.features
@@ -264,6 +265,57 @@ def test_a_file_without_features_or_shapes_is_refused(tmp_path, like):
     for path in (tmp_path / "empty.gpkg", shapeless):
         with pytest.raises(LabelError, match=r"polygon file .* is empty: it holds no feature with a geometry"):
             rasterize(path, like, tmp_path / "labels.tif")
+
+
+def many(count=6000):
+    """More than one page of any format."""
+    corners = [(480_000 + 10 * (index % 50), 5_429_700 + 10 * (index % 30)) for index in range(count)]
+    return [(box(x, y, x + 60, y + 60), 1 + index % 3) for index, (x, y) in enumerate(corners)]
+
+
+@pytest.mark.parametrize("ending", [".gpkg", ".geojson", ".fgb", ".parquet"])
+@pytest.mark.parametrize("harm", ["cut", "overwritten", "none of it"])
+def test_a_damaged_file_is_refused_and_never_half_burnt(tmp_path, like, ending, harm):
+    path = write(tmp_path / f"fields{ending}", many())
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    if harm == "cut":
+        del content[middle:]
+    elif harm == "overwritten":
+        content[middle : middle + 4000] = bytes(4000)
+    else:
+        content = bytearray(b"no polygons" * 99)
+    path.write_bytes(content)
+    with pytest.raises(LabelError, match=r"polygon file .*fields.* cannot be read"):
+        rasterize(path, like, tmp_path / "labels.tif")
+    assert not (tmp_path / "labels.tif").exists()
+
+
+@pytest.mark.parametrize("ending", [".gpkg", ".geojson", ".parquet"])
+def test_a_file_without_attributes_is_told_from_an_empty_one(tmp_path, like, ending):
+    bare = geopandas.GeoDataFrame(geometry=[SHAPES[0][0]], crs="EPSG:32633")
+    path = tmp_path / f"bare{ending}"
+    bare.to_parquet(path) if ending == ".parquet" else bare.to_file(path)
+    with pytest.raises(LabelError, match="has no field 'class' with the classes"):
+        rasterize(path, like, tmp_path / "labels.tif")
+
+
+def test_shapes_may_be_geoarrow(tmp_path, like):
+    frame = geopandas.read_file(write(tmp_path / "fields.gpkg"))
+    frame.to_parquet(tmp_path / "fields.parquet", geometry_encoding="geoarrow")
+    rasterize(tmp_path / "fields.parquet", like, tmp_path / "labels.tif")
+    np.testing.assert_array_equal(pixels(tmp_path / "labels.tif"), expected())
+
+
+@pytest.mark.parametrize("ending", [".gpkg", ".geojson", ".parquet"])
+def test_whole_numbers_of_which_one_is_missing(tmp_path, like, caplog, ending):
+    path = tmp_path / f"fields{ending}"
+    codes = {"class": pd.array([4, None, 9], "Int64")}
+    frame = geopandas.GeoDataFrame(codes, geometry=[shape for shape, _ in SHAPES], crs="EPSG:32633")
+    frame.to_parquet(path) if ending == ".parquet" else frame.to_file(path)
+    rasterize(path, like, tmp_path / "labels.tif")
+    np.testing.assert_array_equal(pixels(tmp_path / "labels.tif"), expected([(SHAPES[0][0], 4), (SHAPES[2][0], 9)]))
+    assert "is empty for 1 of 3 polygons, which are left out" in caplog.text
 
 
 def test_shapes_that_lie_nowhere_in_the_rasters_crs_are_not_called_empty(tmp_path, like):
