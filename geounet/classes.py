@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 NODATA = 255
 """The value of a class raster where there is no valid pixel."""
+CONFIDENCE_LEVELS = 254
+"""A confidence of 1.0 is stored as this, and 255 is nodata."""
 
 # Okabe and Ito's palette (2008), which the colour-blind can tell apart, then lighter shades of it.
 _PALETTE = (

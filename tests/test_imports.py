@@ -60,10 +60,10 @@ def test_no_package_imports_from_above():
     assert against == []
 
 
-def test_a_prediction_starts_without_pytorchs_compiler_which_is_there_when_asked_for():
+def test_torchgeo_comes_without_pytorchs_compiler_which_is_there_when_asked_for():
     script = """
 import sys
-import geounet.tasks.predict
+import geounet.data.sampling
 assert "torchvision" in sys.modules and "torch._dynamo" not in sys.modules
 import torchvision
 roi_align = sys.modules['torchvision.ops.roi_align']

@@ -25,10 +25,11 @@ from torchgeo.datasets import GeoDataset
 from torchgeo.samplers import GeoSampler
 
 from geounet.data.labels import Pair, read_codes
+from geounet.data.windows import by_band, normalised
 from geounet.errors import LabelError, SceneError
 from geounet.grid import Tile, Window
 from geounet.raster.reflection import continued, reflected
-from geounet.raster.scene import Scene, opened, read_stored, scale_into
+from geounet.raster.scene import Scene, opened, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,8 +53,6 @@ _DIMENSIONS = 3
 _LABEL_BYTES = 2**30
 _OPEN_FILES = 64
 """Of a thread."""
-_AT_HAND = 1 << 15
-"""Pixels that a processor's cache holds in all their forms."""
 
 
 class SceneDataset(GeoDataset):  # type: ignore[misc]
@@ -89,8 +88,7 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
         self.frames = _frames(self.scenes)
         self.paths = [scene.path for scene in self.scenes]
         self._res = (abs(self.frames[0].a), abs(self.frames[0].e))
-        self._mean = np.asarray(mean, np.float32)[:, None, None]
-        self._std = np.asarray(std, np.float32)[:, None, None]
+        self._mean, self._std = by_band(mean), by_band(std)
         self._lookup = _lookup(codes or ())
         self._pairs = tuple(item if isinstance(item, Pair) and codes is not None else None for item in self.items)
         self._local, self._lock = threading.local(), threading.Lock()
@@ -187,7 +185,7 @@ class SceneDataset(GeoDataset):  # type: ignore[misc]
             stored, valid = stored[:, *at], valid[at].copy()
         else:
             stored, valid = self._stored(item, window)
-        image = _normalised(stored, valid, self.scenes[item], self._mean, self._std)
+        image = normalised(stored, valid, self.scenes[item], self._mean, self._std)
         pair = self._pairs[item]
         if pair is None:
             return image, valid, None
@@ -251,23 +249,6 @@ def _window(frame: Affine, x: slice, y: slice) -> Window:
     return Window(row, col, round(abs(row1 - row0)), round(abs(col1 - col0)))
 
 
-def _normalised(
-    stored: NDArray[Any], valid: NDArray[np.bool_], scene: Scene, mean: NDArray[np.float32], std: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Stored values in float32, normalised by band, 0 where invalid: some rows at a time, while they are at hand."""
-    image = np.empty(stored.shape, np.float32)
-    hidden = None if valid.all() else ~valid
-    step = max(1, _AT_HAND // max(1, stored.shape[2]))
-    for rows in (slice(row, row + step) for row in range(0, stored.shape[1], step)):
-        part = image[:, rows]
-        scale_into(part, stored[:, rows], scene)
-        part -= mean
-        part /= std
-        if hidden is not None:
-            np.copyto(part, 0, where=hidden[rows])
-    return image
-
-
 def _lookup(codes: Sequence[int]) -> NDArray[np.uint8]:
     """Class code to class index, 255 for codes of no class."""
     table = np.full(256, 255, np.uint8)
@@ -294,6 +275,16 @@ class HaloGridGeoSampler(GeoSampler):  # type: ignore[misc]
 
     def __len__(self) -> int:
         return len(self.queries)
+
+
+def sampled_tiles(
+    scene: Scene, tiles: Sequence[Tile], mean: Sequence[float], std: Sequence[float]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+    """The windows of planned tiles, as :func:`geounet.data.windows.read_windows` gives them, by a torchgeo sampler."""
+    dataset = SceneDataset([scene], mean, std)
+    for query in HaloGridGeoSampler(dataset, tiles):
+        sample = dataset[query]
+        yield sample["image"].numpy(), sample["valid"].numpy()
 
 
 class RandomPatchGeoSampler(GeoSampler):  # type: ignore[misc]

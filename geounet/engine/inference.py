@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from distributed import get_worker
 
-from geounet.classes import NODATA
-from geounet.data.sampling import HaloGridGeoSampler, SceneDataset
+from geounet.classes import CONFIDENCE_LEVELS, NODATA
+from geounet.data.windows import read_windows
 from geounet.engine.blending import blend
-from geounet.engine.devices import PRECISIONS, autocast, device_of_worker
-from geounet.engine.runtimes import CONFIDENCE_LEVELS, prepared
+from geounet.engine.devices import device_of_worker
+from geounet.engine.runtimes import prepared
 from geounet.engine.symmetry import over_symmetries
 from geounet.engine.tile_store import BlockRecord
 
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from geounet.engine.runtimes import Classifier, NetworkSetup
+    from geounet.engine.compiled import Classifier
+    from geounet.engine.runtimes import NetworkSetup
     from geounet.engine.tile_store import TileStore
     from geounet.grid import Block, Tile
     from geounet.models.model_file import ModelCard
@@ -82,6 +82,9 @@ def _augmented(run: Classifier) -> Classifier:
 
 def _decided(probabilities: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Class indices and confidences (height, width) of probabilities (classes, height, width), as the network's."""
+    # Several times as fast as NumPy along the first axis; what blends or turns windows has time to import it.
+    import torch
+
     share, winner = torch.from_numpy(probabilities).max(dim=0)
     return winner.to(torch.uint8).numpy(), _as_levels(share.numpy())
 
@@ -188,18 +191,16 @@ def _put(
 
 def _windows(job: Job, card: ModelCard, block: Block) -> Iterator[tuple[Tile, NDArray[np.float32], NDArray[np.bool_]]]:
     """The block's tiles whose core holds a valid pixel, each with its window (bands, height, width) and mask."""
-    dataset = SceneDataset([job.scene], [band.mean for band in card.bands], [band.std for band in card.bands])
-    for tile, query in zip(block.tiles, HaloGridGeoSampler(dataset, block.tiles), strict=True):
-        sample = dataset[query]
-        valid = sample["valid"].numpy()
+    for tile, (image, valid) in zip(block.tiles, _images(job, card, block), strict=True):
         if valid[tile.core.within(tile.window)].any():
-            yield tile, sample["image"].numpy(), valid
+            yield tile, image, valid
 
 
-def predict_logits(network: torch.nn.Module, image: torch.Tensor, device: str, precision: str) -> torch.Tensor:
-    """Logits (classes, height, width) in float32 of a normalised image (bands, height, width), by PyTorch."""
-    place = torch.device(device)
-    with torch.inference_mode(), autocast(place, PRECISIONS[precision]):
-        batch = image[None].to(place, memory_format=torch.channels_last)
-        logits: torch.Tensor = network(batch)[0]
-    return logits.float()
+def _images(job: Job, card: ModelCard, block: Block) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+    """The windows of a block's tiles: by torchgeo where PyTorch runs the network, else the same without PyTorch."""
+    moments = [band.mean for band in card.bands], [band.std for band in card.bands]
+    if job.network.runtime != "torch":
+        return read_windows(job.scene, [tile.window for tile in block.tiles], *moments)
+    from geounet.data.sampling import sampled_tiles
+
+    return sampled_tiles(job.scene, block.tiles, *moments)

@@ -13,8 +13,6 @@ from geounet.grid import Grid
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import torch
-
     from geounet.engine.tuning import Tuning
     from geounet.grid import Block, Window
     from geounet.models.model_file import ModelCard
@@ -57,7 +55,7 @@ def choice_for(
     scene: Scene,
     card: ModelCard,
     model: Path,
-    device: torch.device,
+    device: str,
     engine: Engine,
     region: Window | None = None,
     pixels: int | None = None,

@@ -6,41 +6,36 @@ cheaper is taken where it changes nothing that counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from geounet.data.sampling import SceneDataset
+from geounet.data.windows import read_windows
+from geounet.engine.runtimes import NetworkSetup, prepared
 from geounet.grid import Window
-from geounet.models.cropping import Cropped
-from geounet.models.model_file import fingerprint, load_model
+from geounet.models.model_file import fingerprint
 from geounet.raster.identity import identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from geounet.engine.runtimes import Classifier
+    from geounet.engine.compiled import Classifier
     from geounet.models.model_file import ModelCard
     from geounet.raster.scene import Scene
 
-PROBABILITY_TOLERANCE = 1e-4
-"""Largest change of a probability that a smaller halo may make on the probed windows, beside float32's rounding."""
-_ROUNDING = 32 * 2.0**-23
-"""Float32's rounding of a logit, as a share of the largest one: some dozens of units in its last place."""
 AGREEMENT = 0.999
 """Share of the class pixels that a lower precision must keep on the probed windows."""
 
-_CORE = 192
+SAMPLED_CORE = 192
+"""Side in pixels of a probed core."""
 # Eighths of the region's height and width: along its two diagonals, where no symmetry of the scene makes them alike.
 _PROBED = ((1, 3), (3, 7), (5, 1), (7, 5))
 _CALIBRATED = ((2, 6), (6, 2), (4, 4), (2, 2), (6, 6), (0, 4))
-_SMALLEST_HALO = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +46,16 @@ class Sample:
     """(bands, height, width), normalised, with the exact halo around the core."""
     valid: NDArray[np.bool_]
     """(core, core), True where valid."""
-    probabilities: torch.Tensor
-    """(classes, core, core), by the network in float32 on the CPU."""
-    rounding: float
-    """How far another order of sums may move a probability: no further than it moves a logit."""
-
-    @property
-    def classes(self) -> NDArray[np.int64]:
-        """(core, core): class indices."""
-        return self.probabilities.argmax(dim=0).numpy()
+    classes: NDArray[np.uint8]
+    """(core, core): class indices, by the network in float32."""
 
 
-def draw_samples(scene: Scene, model: Path, halo: int, region: Window | None = None) -> tuple[Sample, ...]:
+def draw_samples(scene: Scene, setup: NetworkSetup, halo: int, region: Window | None = None) -> tuple[Sample, ...]:
     """Windows spread over the scene or a part of it, aligned to the stride, those without a valid pixel left out.
 
     Args:
         scene: whose pixels.
-        model: the model file.
+        setup: model, device and runtime of the network; what float32 gives is found by the same.
         halo: the exact one.
         region: the part; the whole by default.
 
@@ -75,20 +63,30 @@ def draw_samples(scene: Scene, model: Path, halo: int, region: Window | None = N
         ModelError: the model file cannot be loaded.
         SceneError: the scene is damaged there.
     """
-    return _drawn(
-        scene, model.absolute(), f"{fingerprint(model)} {identity_of(scene.path)}", halo, region or scene.extent
+    side = SAMPLED_CORE + 2 * halo
+    plain = replace(
+        setup, precision="fp32", window=(side, side), halo=halo, probabilities=False, tta=False, quantized=None
     )
+    return _drawn(scene, plain, f"{fingerprint(Path(setup.model))} {identity_of(scene.path)}", region or scene.extent)
 
 
-# The last ones: the halo, the precision and the integers are all judged by them.
+# The last ones: the precision and the integers are both judged by them.
 @lru_cache(maxsize=1)
-def _drawn(scene: Scene, model: Path, _identity: str, halo: int, region: Window) -> tuple[Sample, ...]:
-    network, card = load_model(model)
-    found = []
-    for image, valid in _read(scene, card, _PROBED, halo, region):
-        logits = _logits(network, image, halo)
-        found.append(Sample(image, valid, logits.softmax(dim=0), _ROUNDING * float(logits.abs().max())))
-    return tuple(found)
+def _drawn(scene: Scene, setup: NetworkSetup, _identity: str, region: Window) -> tuple[Sample, ...]:
+    run, card = prepared(setup)
+    found = probed_windows(scene, card, setup.halo, region)
+    return tuple(Sample(image, valid, run(image)[0]) for image, valid in found)
+
+
+def probed_windows(
+    scene: Scene, card: ModelCard, halo: int, region: Window
+) -> list[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+    """Where :func:`draw_samples` looks: images (bands, height, width) with their halo, and the masks of their cores.
+
+    Raises:
+        SceneError: the scene is damaged there.
+    """
+    return list(_read(scene, card, _PROBED, halo, region))
 
 
 def draw_images(scene: Scene, card: ModelCard, halo: int) -> list[NDArray[np.float32]]:
@@ -107,58 +105,20 @@ def _read(
     scene: Scene, card: ModelCard, places: Sequence[tuple[int, int]], halo: int, region: Window
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
     """Windows with their halo, normalised, and the valid mask of their core, where that holds a valid pixel."""
-    dataset = SceneDataset([scene], [band.mean for band in card.bands], [band.std for band in card.bands])
-    inner = slice(halo, halo + _CORE)
-    for window in _windows(region, card.stride, places):
-        sample = dataset[dataset.query(0, window.padded(halo))]
-        valid = sample["valid"].numpy()[inner, inner]
+    windows = [window.padded(halo) for window in _windows(region, card.stride, places)]
+    inner = slice(halo, halo + SAMPLED_CORE)
+    moments = [band.mean for band in card.bands], [band.std for band in card.bands]
+    for image, seen in read_windows(scene, windows, *moments):
+        valid = seen[inner, inner]
         if valid.any():
-            yield sample["image"].numpy(), valid
+            yield image, valid
 
 
 def _windows(region: Window, stride: int, shares: Sequence[tuple[int, int]]) -> list[Window]:
     """Cores that start at so many eighths of a region's height and width."""
     rows = [(region.row + region.height * row // 8) // stride * stride for row, _ in shares]
     cols = [(region.col + region.width * col // 8) // stride * stride for _, col in shares]
-    return [Window(row, col, _CORE, _CORE) for row, col in zip(rows, cols, strict=True)]
-
-
-def _logits(network: torch.nn.Module, image: NDArray[np.float32], halo: int) -> torch.Tensor:
-    batch = torch.from_numpy(image)[None].contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        logits: torch.Tensor = Cropped(network, halo)(batch)[0]
-    return logits
-
-
-def smallest_halo(samples: Sequence[Sample], network: torch.nn.Module, exact: int, stride: int) -> int:
-    """The smallest halo that changes no class of the samples, and no probability by more than the tolerance.
-
-    Searched by halving, for the effect falls with the distance: on one sample, then on the others from there.
-    """
-    halo = max(stride, _SMALLEST_HALO // stride * stride) if samples else exact
-    for sample in samples:
-        low, high = halo, exact
-        # The first sample's answer does for most of the others.
-        middle = low if sample is not samples[0] else (low + high) // 2 // stride * stride
-        while low < high:
-            if _is_enough(sample, network, exact, middle):
-                high = middle
-            else:
-                low = middle + stride
-            middle = (low + high) // 2 // stride * stride
-        halo = high
-    return halo
-
-
-def _is_enough(sample: Sample, network: torch.nn.Module, exact: int, halo: int) -> bool:
-    cut = slice(exact - halo, exact + _CORE + halo)
-    found = _logits(network, np.ascontiguousarray(sample.image[:, cut, cut]), halo).softmax(dim=0)
-    best = sample.probabilities.topk(min(2, len(found)), dim=0).values
-    # Rounding alone may turn a tie, on one kind of CPU and not on another.
-    clear = best[0] - best[-1] > 2 * sample.rounding
-    changed = (found.argmax(dim=0) != sample.probabilities.argmax(dim=0)) & clear
-    furthest = float((found - sample.probabilities).abs().max())
-    return not bool(changed.any()) and furthest < PROBABILITY_TOLERANCE + sample.rounding
+    return [Window(row, col, SAMPLED_CORE, SAMPLED_CORE) for row, col in zip(rows, cols, strict=True)]
 
 
 def agreement(samples: Sequence[Sample], run: Classifier, shape: tuple[int, int], margin: int, stride: int) -> float:
@@ -195,7 +155,7 @@ def _sheets(
     # A sample larger than the window loses the outer parts of its halo.
     height, width = (min(length, room) for length, room in zip(side, shape, strict=True))
     top, left = (side[0] - height) // 2 // stride * stride, (side[1] - width) // 2 // stride * stride
-    halo = (side[0] - _CORE) // 2
+    halo = (side[0] - SAMPLED_CORE) // 2
     cells = [
         (row, col) for row in range(0, shape[0] - height + 1, height) for col in range(0, shape[1] - width + 1, width)
     ]
@@ -203,5 +163,5 @@ def _sheets(
         image, placed = np.zeros((bands, *shape), np.float32), []
         for sample, (row, col) in zip(samples[start : start + len(cells)], cells, strict=False):
             image[:, row : row + height, col : col + width] = sample.image[:, top : top + height, left : left + width]
-            placed.append((sample, Window(row + halo - top, col + halo - left, _CORE, _CORE)))
+            placed.append((sample, Window(row + halo - top, col + halo - left, SAMPLED_CORE, SAMPLED_CORE)))
         yield image, placed

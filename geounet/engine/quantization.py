@@ -14,32 +14,18 @@ import importlib.util
 import json
 import logging
 import os
-import tempfile
 import threading
 from dataclasses import replace
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from geounet.engine.cluster import usable_cores
+from geounet.engine.compiled import compiled_openvino, signal_stack_kept
+from geounet.engine.kept import INTEGERS, is_calibrated, keep
 from geounet.engine.probe import agreement, draw_images, draw_samples
-from geounet.engine.runtimes import (
-    KEPT,
-    KEPT_KEY,
-    NetworkSetup,
-    WindowClassifier,
-    compiled_openvino,
-    kept_network,
-    openvino_model,
-    pick_runtime,
-    prepared,
-    signal_stack_kept,
-)
+from geounet.engine.runtimes import NetworkSetup, openvino_network, pick_runtime, prepared
 from geounet.errors import ModelError
-from geounet.models.model_file import fingerprint, load_model, read_card, write_tensors
+from geounet.models.model_file import fingerprint, load_model, read_card
 from geounet.outputs import atomic, check_output
 
 if TYPE_CHECKING:
@@ -86,8 +72,8 @@ def quantize(scene: Scene, card: ModelCard, setup: NetworkSetup, halo: int, fold
     """
     note = folder / _NOTE
     if not note.exists():
-        if is_calibrated(setup):
-            model = kept_network(setup, len(card.bands))
+        if setup.runtime == "openvino" and is_calibrated(Path(setup.model), setup.halo):
+            model = openvino_network(replace(setup, quantized=str(INTEGERS.beside(setup.model))), card)
         else:
             check_quantization(setup.runtime)
             model = _calibrated(setup, draw_images(scene, card, halo))
@@ -97,35 +83,6 @@ def quantize(scene: Scene, card: ModelCard, setup: NetworkSetup, halo: int, fold
             staged.write_text(json.dumps({"network": network.name, "agreement": share}), encoding="utf-8")
     found = json.loads(note.read_text(encoding="utf-8"))
     return str(folder / found["network"]), found["agreement"]
-
-
-def is_calibrated(setup: NetworkSetup) -> bool:
-    """Whether a network in int8 stands beside the model file, and is of this model and for windows of this halo."""
-    place = Path(f"{setup.model}{KEPT}")
-    if setup.runtime != "openvino" or not place.is_file():
-        return False
-    found = _header(place)
-    if found.get("model") != fingerprint(Path(setup.model)):
-        _tell_another(str(place))
-        return False
-    return bool(found["halo"] == setup.halo)
-
-
-def _header(place: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(place, framework="np") as file:
-            content: dict[str, Any] = json.loads((file.metadata() or {}).get(KEPT_KEY, "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{place} is damaged ({error}); remove it, or quantize the model anew") from error
-    return content
-
-
-@cache
-def _tell_another(place: str) -> None:
-    """Once a process."""
-    _log.warning("%s is of another model than the one beside it, and is not used; quantize that anew", place)
 
 
 def quantize_model(model: Path, scenes: Sequence[Scene], *, overwrite: bool = False) -> tuple[Path, float]:
@@ -144,8 +101,8 @@ def quantize_model(model: Path, scenes: Sequence[Scene], *, overwrite: bool = Fa
         ModelError: NNCF is not installed, the model sees its whole window, or no scene holds a valid pixel.
         OutputError: the file exists, or cannot be written.
     """
-    check_quantization(pick_runtime("openvino", torch.device("cpu")))
-    place = Path(f"{model}{KEPT}")
+    check_quantization(pick_runtime("openvino", "cpu"))
+    place = INTEGERS.beside(model)
     check_output(place, overwrite)
     card = read_card(model)
     if card.halo is None:
@@ -162,27 +119,18 @@ def quantize_model(model: Path, scenes: Sequence[Scene], *, overwrite: bool = Fa
         threads=len(usable_cores()), probabilities=True,
     )  # fmt: skip
     network = _calibrated(setup, images)
-    samples = [sample for scene in chosen for sample in draw_samples(scene, model, card.halo)]
+    samples = [sample for scene in chosen for sample in draw_samples(scene, setup, card.halo)]
     run = compiled_openvino(network, "int8", setup.threads)
     share = agreement(samples, run, setup.window, setup.halo, card.stride)
-    _write_kept(place, network, {"model": setup.fingerprint, "halo": card.halo, "agreement": share})
+    about = {"model": setup.fingerprint, "halo": card.halo, "agreement": share, "versions": INTEGERS.versions()}
+    keep(model, INTEGERS, network, about)
     return place, share
-
-
-def _write_kept(place: Path, network: Any, about: dict[str, Any]) -> None:
-    import openvino
-
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder, "network.xml")
-        openvino.save_model(network, draft, compress_to_fp16=False)
-        parts = {"description": draft.read_bytes(), "weights": draft.with_suffix(".bin").read_bytes()}
-    tensors = {name: torch.frombuffer(bytearray(content), dtype=torch.uint8) for name, content in parts.items()}
-    versions = {name: version(name) for name in ("geounet", "openvino", "nncf")}
-    write_tensors(place, tensors, {KEPT_KEY: json.dumps({**about, "versions": versions}, sort_keys=True)})
 
 
 def _calibrated(setup: NetworkSetup, images: Sequence[NDArray[np.float32]]) -> Any:
     """The network for the setup's windows in int8, its ranges from images (bands, height, width) of one shape."""
+    from geounet.engine.classifier import WindowClassifier, openvino_model
+
     network, card = load_model(Path(setup.model))
     classifier = WindowClassifier(network, setup.halo, probabilities=setup.probabilities or setup.tta).eval()
     if not images:
@@ -212,7 +160,7 @@ def _keep(model: Any, folder: Path) -> Path:
 
 
 def _measure(scene: Scene, card: ModelCard, setup: NetworkSetup, halo: int) -> float:
-    samples = draw_samples(scene, Path(setup.model), halo)
+    samples = draw_samples(scene, setup, halo)
     run, _ = prepared(setup)
     return agreement(samples, run, setup.window, setup.halo, card.stride)
 

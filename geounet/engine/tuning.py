@@ -8,22 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-import torch
 
 from geounet.engine.cluster import usable_cores
 from geounet.engine.devices import faster_precision
-from geounet.engine.probe import AGREEMENT, PROBABILITY_TOLERANCE, agreement, draw_samples, smallest_halo
-from geounet.engine.quantization import check_quantization, is_calibrated
-from geounet.engine.runtimes import KEPT, NetworkSetup, pick_runtime, prepared
+from geounet.engine.kept import INTEGERS, is_calibrated
+from geounet.engine.probe import AGREEMENT, agreement, draw_samples, probed_windows
+from geounet.engine.quantization import check_quantization
+from geounet.engine.runtimes import NetworkSetup, pick_runtime, prepared
 from geounet.errors import ModelError
 from geounet.grid import Window, round_up
 from geounet.models.model_file import fingerprint, load_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from geounet.engine.probe import Sample
     from geounet.models.model_file import ModelCard
@@ -86,7 +85,7 @@ def choose(
     scene: Scene,
     card: ModelCard,
     model: Path,
-    device: torch.device,
+    device: str,
     *,
     pixels: int | None = None,
     region: Window | None = None,
@@ -101,7 +100,7 @@ def choose(
         scene: what is read, or one of those that will be.
         card: the model.
         model: its file; loaded only where something must be probed.
-        device: where prediction will run.
+        device: where prediction will run, see :func:`geounet.engine.devices.pick_device`.
         pixels: of all scenes for which the choice is made; of this one by default.
         region: the pixels that are asked for; the whole scene by default.
         window_size: side of a window in pixels, halo included; None to choose.
@@ -119,28 +118,40 @@ def choose(
     exact = round_up(_UNBOUNDED_HALO, card.stride) if card.halo is None else card.halo
     margin = exact if halo is None else round_up(halo, card.stride)
     measurable = not small and halo is None and card.halo is not None and exact > _SHORT_HALO
-    samples: tuple[Sample, ...] = ()
-    if not small and (measurable or precision == "auto"):
-        samples = draw_samples(scene, model, exact, region)
-    if measurable:
-        margin = smallest_halo(samples, load_model(model)[0], exact, card.stride)
-    core = _core(scene.extent, card, margin, window_size)
-    open_setup = NetworkSetup(
+    setup = NetworkSetup(
         model=str(model.absolute()),
-        fingerprint=fingerprint(model) if samples else "",
-        device=str(device),
+        fingerprint="" if small else fingerprint(model),
+        device=device,
         precision=precision,
         runtime=chosen,
-        window=(core[0] + 2 * margin, core[1] + 2 * margin),
-        halo=margin,
+        window=(0, 0),
+        halo=exact,
         threads=len(usable_cores()),
     )
+    samples: tuple[Sample, ...] = ()
+    if measurable:
+        margin, samples = _measured(scene, card, model, exact, region)
+    core = _core(scene.extent, card, margin, window_size)
+    setup = replace(setup, halo=margin, window=(core[0] + 2 * margin, core[1] + 2 * margin))
     kept = None
-    if precision == "int8" and not is_calibrated(open_setup):
+    if precision == "int8" and not _has_integers(setup):
         check_quantization(chosen)
-    if precision == "auto":
-        precision, kept = _choose_precision(open_setup, samples, card.stride)
+    if precision == "auto" and not small:
+        cheaper = _cheaper(setup)
+        samples = samples or (draw_samples(scene, setup, exact, region) if cheaper else ())
+        precision, kept = _choose_precision(setup, cheaper, samples, card.stride)
+    precision = "fp32" if precision == "auto" else precision
     return Choice(margin, chosen, precision, _tiling(card, margin, measured=measurable), kept)
+
+
+def _measured(
+    scene: Scene, card: ModelCard, model: Path, exact: int, region: Window | None
+) -> tuple[int, tuple[Sample, ...]]:
+    # It imports PyTorch, and takes its time anyway.
+    from geounet.engine.halos import measured_halo
+
+    windows = probed_windows(scene, card, exact, region or scene.extent)
+    return measured_halo(windows, load_model(model)[0], exact, card.stride)
 
 
 def fit(
@@ -175,20 +186,32 @@ def _around(region: Window, card: ModelCard, tuning: Tuning, window_size: int | 
     return replace(tuning, area=area, core=_core(area, card, tuning.halo, window_size))
 
 
-def _choose_precision(setup: NetworkSetup, samples: Sequence[Sample], stride: int) -> tuple[str, float | None]:
+def _cheaper(setup: NetworkSetup) -> list[NetworkSetup]:
+    """The setup in each precision that is faster than float32 there, the fastest first."""
+    found = []
+    if _has_integers(setup):
+        found.append(replace(setup, precision="int8", quantized=str(INTEGERS.beside(setup.model))))
+    lower = faster_precision(setup.device)
+    return [*found, replace(setup, precision=lower)] if lower else found
+
+
+def _choose_precision(
+    setup: NetworkSetup, cheaper: Sequence[NetworkSetup], samples: Sequence[Sample], stride: int
+) -> tuple[str, float | None]:
     """The fastest precision that keeps the class of enough pixels, and the share that it keeps."""
-    if not samples:
+    if cheaper and not samples:
+        # Nothing of the scene is valid.
         return "fp32", None
-    integers = f"{setup.model}{KEPT}" if is_calibrated(setup) else None
-    lower = faster_precision(torch.device(setup.device))
-    for candidate, quantized in (("int8", integers), (lower, None)):
-        if candidate is None or (candidate == "int8" and quantized is None):
-            continue
-        run, _ = prepared(replace(setup, precision=candidate, quantized=quantized))
+    for candidate in cheaper:
+        run, _ = prepared(candidate)
         share = agreement(samples, run, setup.window, setup.halo, stride)
         if share >= AGREEMENT:
-            return candidate, share
+            return candidate.precision, share
     return "fp32", 1.0
+
+
+def _has_integers(setup: NetworkSetup) -> bool:
+    return setup.runtime == "openvino" and is_calibrated(Path(setup.model), setup.halo)
 
 
 def _core(area: Window, card: ModelCard, halo: int, window_size: int | None) -> tuple[int, int]:
@@ -232,6 +255,8 @@ def _tiling(card: ModelCard, halo: int, *, measured: bool) -> str:
     if halo >= card.halo:
         return "exact"
     if measured:
+        from geounet.engine.halos import PROBABILITY_TOLERANCE
+
         return (
             f"measured: a halo of {halo} px for {card.halo} changes no class and no probability by more than "
             f"{PROBABILITY_TOLERANCE:g} on the probed windows"

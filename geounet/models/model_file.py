@@ -17,7 +17,7 @@ from geounet.models.encoders import Architecture, build_network
 from geounet.outputs import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -115,23 +115,37 @@ def save_model(path: Path, network: nn.Module, card: ModelCard) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:
+    """Write PyTorch's tensors to a safetensors file, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_safetensors(path, lambda staged: save_file(plain, staged, metadata=header))
+
+
+def write_safetensors(path: Path, save: Callable[[Path], None]) -> None:
     """Write a safetensors file, whole or not at all.
+
+    Args:
+        path: the file.
+        save: writes it under another name.
 
     Raises:
         OutputError: the file cannot be written.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as staged:
         staged.touch()
         mode = staged.stat().st_mode
         try:
-            save_file(plain, staged, metadata=header)
+            save(staged)
         except SafetensorError as error:
             raise OutputError(f"{path} cannot be written: {error}") from error
-        # As other files are; save_file makes one that only its owner may read.
+        # As other files are; safetensors makes one that only its owner may read.
         staged.chmod(mode)
 
 

@@ -122,7 +122,7 @@ def speed(model: Path) -> float:
     side = round_up(_SIDE, card.stride)
     image = np.random.default_rng(0).standard_normal((len(card.bands), side, side), np.float32)
     run = make_classifier(
-        network, (len(card.bands), side, side), 0, runtime=pick_runtime("auto", torch.device("cpu")), device="cpu",
+        network, (len(card.bands), side, side), 0, runtime=pick_runtime("auto", "cpu"), device="cpu",
         precision="fp32", threads=len(usable_cores()),
     )  # fmt: skip
     walls = []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from geounet.classes import NODATA
+from geounet.classes import CONFIDENCE_LEVELS, NODATA
 from geounet.data.labels import Pair
 from geounet.data.pairing import list_labels, pair_labels
 from geounet.data.statistics import collect
@@ -25,7 +25,6 @@ from geounet.engine.compatibility import scene_for_model
 from geounet.engine.devices import pick_device
 from geounet.engine.plan import Engine
 from geounet.engine.provenance import request_of
-from geounet.engine.runtimes import CONFIDENCE_LEVELS
 from geounet.errors import ModelError
 from geounet.grid import Grid
 from geounet.models.encoders import build_network
@@ -333,7 +332,7 @@ def _learn(
     going_on: bool,
     views: int,
 ) -> ModelCard:
-    device, classes = pick_device(recipe.device), cards[0].classes
+    device, classes = torch.device(pick_device(recipe.device)), cards[0].classes
     statistics = collect(lessons.pairs, known=[item.value for item in classes])
     pairs, statistics = teaching(lessons.pairs, statistics)
     torch.manual_seed(recipe.seed)

@@ -11,18 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from geounet.arrays import on_disk
-from geounet.classes import NODATA
+from geounet.classes import CONFIDENCE_LEVELS, NODATA
 from geounet.engine.cluster import connect, map_unordered, threads_per_worker, usable_cores
 from geounet.engine.compatibility import region_of, scene_for_model
-from geounet.engine.devices import pick_device
+from geounet.engine.devices import count_devices, pick_device
 from geounet.engine.inference import PROBABILITIES, Job, run_block
 from geounet.engine.plan import HERE, Engine, Plan, choice_for, plan_prediction
 from geounet.engine.provenance import Work, request_of, store_identity, tags_for
 from geounet.engine.quantization import quantize
-from geounet.engine.runtimes import CONFIDENCE_LEVELS, NetworkSetup
+from geounet.engine.runtimes import NetworkSetup
 from geounet.engine.tile_places import place_of
 from geounet.engine.tile_store import BlockRecord, Layer, TileStore, open_store
 from geounet.engine.tuning import Tuning, fit
@@ -142,7 +140,7 @@ def predict(
             scene = scene_for_model(place, card, bands, opening=opening, bbox=bbox, radiometry=radiometry, force=force)
             device = pick_device(engine.device)
             plan = _plan(scene, card, model, device, engine, bbox)
-            work = Work(plan, model.absolute(), fingerprint(model), str(device), request, dtype)
+            work = Work(plan, model.absolute(), fingerprint(model), device, request, dtype)
             store = _open_store(work, out, tiles, restart=overwrite and not claim.resumed)
             done = _fill(work, outputs, store, engine, progress)
     return _summary(plan, *done, time.perf_counter() - start)
@@ -152,7 +150,7 @@ def _plan(
     scene: Scene,
     card: ModelCard,
     model: Path,
-    device: torch.device,
+    device: str,
     engine: Engine,
     bbox: tuple[float, float, float, float] | None,
 ) -> Plan:
@@ -310,7 +308,7 @@ def connected(engine: Engine) -> Iterator[Client]:
 
 def _devices(engine: Engine) -> int:
     """How many workers it takes to keep all of this machine's devices of a name busy."""
-    return torch.cuda.device_count() if str(pick_device(engine.device)) == "cuda" else 1
+    return count_devices(pick_device(engine.device))
 
 
 def _with_integers(work: Work, store: TileStore, aside: Path) -> Work:

@@ -130,7 +130,7 @@ def _train(
     going_on: bool,
 ) -> ModelCard:
     """As :func:`train`, whose outputs are claimed; from the state that there is, or anew."""
-    device = pick_device(recipe.device)
+    device = torch.device(pick_device(recipe.device))
     with heard_warnings() as notes:
         pairs, checks, statistics, table = _gathered(source, validation, classes, recipe)
     torch.manual_seed(recipe.seed)

@@ -80,7 +80,7 @@ def about(name: str, seconds: float) -> list[Row]:
     rows = [Row(f"{name}: operations", counter.get_total_flops() / 2 / 256**2 / 1e3, "kMAC/px", "", note)]
     side = round_up(SIDE, reach.stride)
     image = np.random.default_rng(0).standard_normal((BANDS, side, side), np.float32)
-    for precision in ("fp32", *filter(None, [faster_precision(torch.device("cpu"))])):
+    for precision in ("fp32", *filter(None, [faster_precision("cpu")])):
         run = make_classifier(
             network, image.shape, 0, runtime="openvino", device="cpu", precision=precision,
             threads=torch.get_num_threads(),

@@ -42,7 +42,7 @@ from common import (
     run_command,
 )
 
-from geounet.engine.devices import PRECISIONS, autocast, faster_precision
+from geounet.engine.devices import autocast, faster_precision, torch_dtype
 from geounet.models.model_file import load_model
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _torch_pass(network: torch.nn.Module, bands: int, precision: str, side: int)
     image = torch.randn(1, bands, side, side).to(memory_format=torch.channels_last)
 
     def once() -> None:
-        with torch.inference_mode(), autocast(torch.device("cpu"), PRECISIONS[precision]):
+        with torch.inference_mode(), autocast(torch.device("cpu"), torch_dtype(precision)):
             network(image)
 
     return once
@@ -123,7 +123,7 @@ def _openvino_pass(graph: Any, bands: int, precision: str, side: int) -> Callabl
 
     shaped = graph.clone()
     shaped.reshape([1, bands, side, side])
-    lower = faster_precision(torch.device("cpu")) or "f32"
+    lower = faster_precision("cpu") or "f32"
     settings = {
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "int8": lower}.get(precision, precision),
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),

@@ -74,7 +74,7 @@ def optimizers_of(network, recipe, dtype):
 
 def hand_written(recipe, steps):
     """Seconds a step over the ready batch, by hand."""
-    device = pick_device(recipe.device)
+    device = torch.device(pick_device(recipe.device))
     dtype = pick_training_precision(recipe.precision, device)
     network = network_of(recipe).to(device, memory_format=torch.channels_last).train()
     optimizers = optimizers_of(network, recipe, dtype)
@@ -150,7 +150,7 @@ def by_lightning(recipe, steps):
         def configure_optimizers(self):
             return list(optimizers_of(self.network, recipe, dtype))
 
-    device = pick_device(recipe.device)
+    device = torch.device(pick_device(recipe.device))
     dtype = pick_training_precision(recipe.precision, device)
     bf16 = dtype is torch.bfloat16
     trainer = lightning.Trainer(

@@ -107,7 +107,7 @@ def check_sample(sample, place, window):
 def few_rows_at_a_time():
     """As in windows of thousands of pixels a side."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("geounet.data.sampling._AT_HAND", 100)
+        patch.setattr("geounet.data.windows._AT_HAND", 100)
         yield
 
 

@@ -13,7 +13,7 @@ from geounet_pipelines.main import cli
 from levels import brightness, learned_model
 from untrained import make_model, undecided
 
-from geounet.engine import quantization, tuning
+from geounet.engine import kept, quantization, tuning
 from geounet.engine.compatibility import scene_for_model
 from geounet.engine.quantization import quantize_model
 from geounet.errors import ModelError, OutputError
@@ -107,7 +107,7 @@ def test_no_scene_pays_for_calibration(place, model, tmp_path, monkeypatch):
 
 def test_another_model_s_is_not_used_and_that_is_said_once(place, model, tmp_path, caplog, probing):
     learned_model(model, steps=120)
-    quantization._tell_another.cache_clear()
+    kept._tell_another.cache_clear()
     for number in range(2):
         _, _, result = run(place / "s0.tif", model, tmp_path / f"{number}.tif")
         assert result.tuning.precision != "int8"

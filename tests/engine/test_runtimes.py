@@ -10,8 +10,9 @@ import pytest
 import torch
 from untrained import network_of
 
+from geounet.engine.classifier import WindowClassifier, openvino_model
 from geounet.engine.devices import faster_precision, pick_device
-from geounet.engine.runtimes import WindowClassifier, make_classifier, openvino_model, pick_runtime
+from geounet.engine.runtimes import make_classifier, pick_runtime
 from geounet.errors import ModelError
 from geounet.models.encoders import Architecture
 
@@ -68,7 +69,7 @@ def test_equal_windows_give_equal_bits(runtime, precision, name):
             np.testing.assert_array_equal(part, other)
 
 
-@pytest.mark.skipif(faster_precision(torch.device("cpu")) != "bf16", reason="this CPU does not compute in bfloat16")
+@pytest.mark.skipif(faster_precision("cpu") != "bf16", reason="this CPU does not compute in bfloat16")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_in_bfloat16_logits_are_not_rounded(name):
     """Convolutions run in it, and what makes logits of features does not."""
@@ -94,9 +95,9 @@ def test_the_runtime_is_openvino_on_a_cpu_and_torch_elsewhere():
     """By name and by device, with a sentence for what does not go together."""
     assert pick_runtime("auto", pick_device("cpu")) == "openvino"
     assert pick_runtime("torch", pick_device("cpu")) == "torch"
-    assert pick_runtime("auto", torch.device("cuda")) == "torch"
+    assert pick_runtime("auto", "cuda") == "torch"
     with pytest.raises(ModelError, match="works on cpu, not on cuda"):
-        pick_runtime("openvino", torch.device("cuda"))
+        pick_runtime("openvino", "cuda")
     with pytest.raises(ModelError, match="fp32, bf16"):
         classifier("openvino", "fp16")
 

@@ -13,7 +13,8 @@ from rounding import rounding_of
 from untrained import CLASSES, far_sighted, make_model, network_of, undecided
 
 from geounet.data.sampling import SceneDataset
-from geounet.engine.runtimes import NetworkSetup, WindowClassifier, prepared
+from geounet.engine.classifier import WindowClassifier
+from geounet.engine.runtimes import NetworkSetup, prepared
 from geounet.engine.symmetry import SYMMETRIES, over_symmetries, square_core, turned, turned_back
 from geounet.errors import OutputError
 from geounet.grid import Grid, Window, round_up

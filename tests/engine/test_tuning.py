@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from untrained import make_model
 
-from geounet.engine import probe, tuning
+from geounet.engine import halos, probe, tuning
 from geounet.engine.devices import faster_precision
 from geounet.engine.tuning import choose, fit
 from geounet.models.model_file import load_model, save_model
@@ -21,7 +21,7 @@ from geounet.tasks.predict import Engine, predict
 
 pytestmark = pytest.mark.numerical
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 OPEN = {"window_size": None, "halo": None, "runtime": "auto", "precision": "auto"}
 native_bf16 = pytest.mark.skipif(faster_precision(CPU) is None, reason="this CPU does not compute in bfloat16")
 
@@ -112,16 +112,19 @@ def test_a_network_that_needs_float32_keeps_it(place, scene):
 def test_the_measured_halo_is_enough_and_the_next_smaller_is_not(place, scene, monkeypatch):
     """A halo below the exact one changes no class and no probability by 1e-4 on the samples, and says so."""
     monkeypatch.setattr(tuning, "_SHORT_HALO", 0)
-    monkeypatch.setattr(probe, "_SMALLEST_HALO", 8)
+    monkeypatch.setattr(halos, "_SMALLEST_HALO", 8)
     card = make_model(place / "deep.safetensors", depth=3)
     found = tune(load_scene(scene), card, place / "deep.safetensors", CPU, **{**OPEN, "precision": "fp32"})
     assert found.halo < card.halo
     assert found.tiling.startswith(f"measured: a halo of {found.halo} px for {card.halo} changes no class")
     network, _ = load_model(place / "deep.safetensors")
-    samples = probe.draw_samples(load_scene(scene), place / "deep.safetensors", card.halo)
-    assert len(samples) >= 3
-    assert all(probe._is_enough(sample, network, card.halo, found.halo) for sample in samples)
-    assert not all(probe._is_enough(sample, network, card.halo, found.halo - card.stride) for sample in samples)
+    opened = load_scene(scene)
+    windows = probe.probed_windows(opened, card, card.halo, opened.extent)
+    references = [halos.refer(network, image, card.halo) for image, _ in windows]
+    assert len(references) >= 3
+    assert all(halos.is_enough(reference, network, card.halo, found.halo) for reference in references)
+    smaller = found.halo - card.stride
+    assert not all(halos.is_enough(reference, network, card.halo, smaller) for reference in references)
 
 
 @settings(max_examples=60, deadline=None)

@@ -19,7 +19,6 @@ from rounding import rounding_of
 from untrained import CLASSES, far_sighted, make_model, network_of, undecided
 
 from geounet.data.sampling import HaloGridGeoSampler, SceneDataset
-from geounet.engine.inference import predict_logits
 from geounet.errors import GeounetError, ModelError, OutputError, SceneError
 from geounet.grid import Grid, Window, round_up
 from geounet.models.encoders import Architecture
@@ -51,6 +50,12 @@ def landscape(height, width, seed=0, bands=BANDS):
     return (noise + np.arange(width) * 50 / max(width, 1)).clip(1, 255).astype(np.uint8)
 
 
+def logits_of(network, image):
+    """(classes, height, width) of a normalised image (bands, height, width)."""
+    with torch.inference_mode():
+        return network(image[None].to(memory_format=torch.channels_last))[0]
+
+
 def stitched(path, network, grid):
     """Logits of a scene, window by window, as prediction reads, runs and crops them."""
     scene = load_scene(path)
@@ -58,7 +63,7 @@ def stitched(path, network, grid):
     tiles = tuple(grid.tiles())
     out = torch.full((len(CLASSES), scene.height, scene.width), math.nan)
     for tile, query in zip(tiles, HaloGridGeoSampler(dataset, tiles), strict=True):
-        logits = predict_logits(network, dataset[query]["image"], "cpu", "fp32")
+        logits = logits_of(network, dataset[query]["image"])
         rows, cols = tile.core.within(tile.window)
         out[:, tile.core.row : tile.core.row_stop, tile.core.col : tile.core.col_stop] = logits[:, rows, cols]
     return out
@@ -76,7 +81,7 @@ def mirrored(array, halo, stride):
 def one_window(array, network, halo, stride):
     """Logits of the whole scene in a single forward pass: the oracle."""
     _, height, width = array.shape
-    logits = predict_logits(network, mirrored(array, halo, stride), "cpu", "fp32")
+    logits = logits_of(network, mirrored(array, halo, stride))
     return logits[:, halo : halo + height, halo : halo + width]
 
 
@@ -139,7 +144,7 @@ def test_seams_show_when_windows_start_off_the_stride(tmp_path):
     for tile in grid.tiles():
         side = round_up(tile.window.height, REACH.stride)
         window = Window(tile.window.row, tile.window.col, side, side)
-        logits = predict_logits(NETWORK, dataset[dataset.query(0, window)]["image"], "cpu", "fp32")
+        logits = logits_of(NETWORK, dataset[dataset.query(0, window)]["image"])
         rows, cols = tile.core.within(window)
         difference.append((logits[:, rows, cols] - expected[:, *tile.core.within(scene.extent)]).abs().max())
     assert float(max(difference)) > 10 * rounding(array)
