@@ -2,9 +2,11 @@
 
 A scene of 4096 x 4096 px and the default network, class raster and confidence, float32: each run is a fresh process
 that notes the time and its resident memory (with the peak since the last note) at the moments that divide its work.
+The model was used before, so that its network stands converted beside it; the first prediction with a model, which
+converts it by PyTorch, is measured as well.
 The figure is of what is neither the network nor its blocks: from the process' start until the network is ready for the
-first window, and from the last block to the end. Beside it stands `import torch`, which takes most of the first, alone
-in a fresh process. Options that it does not know go to the command instead of `--precision fp32`.
+first window, and from the last block to the end. Beside it stands `import torch`, alone in a fresh process. Options that
+it does not know go to the command instead of `--precision fp32`.
 
     python tests/benchmarks/bench_start.py [--quick] [--window-size 1216 ...]
 """
@@ -35,12 +37,13 @@ from common import (
     run_command,
 )
 
+from geounet.engine.kept import CONVERTED
 from geounet.models.sizes import SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-PHASES = ("import torch", "import the rest", "open, choose", "network ready", "first block", "blocks", "rasters")
+PHASES = ("imports", "open, choose", "network ready", "first block", "blocks", "rasters")
 _MIB = 2**20
 
 
@@ -82,9 +85,6 @@ def command_here(notes: str, *words: str) -> None:
     watch = Watch()
     sys.argv = ["geounet", *words]
     gc.disable()
-    import torch  # noqa: F401
-
-    watch.note("import torch")
     from geounet_pipelines import main
 
     main.OwnProcess.load = noted(main.OwnProcess.load, lambda: prepare(watch, Path(notes)))
@@ -96,7 +96,7 @@ def prepare(watch: Watch, notes: Path) -> None:
     from geounet.engine import inference
     from geounet.tasks import predict as task
 
-    watch.note("import the rest")
+    watch.note("imports")
 
     def ended() -> None:
         watch.note("rasters")
@@ -134,6 +134,12 @@ def measured(words: Sequence[str], file: Path) -> dict[str, Any]:
     return {**flat, "overhead": overhead, "wall": run.seconds, "peak": peak, "said": last_line(run.errors)}
 
 
+def measured_first(words: Sequence[str], file: Path, model: Path) -> dict[str, Any]:
+    """As :func:`measured`, with a model that was never used."""
+    CONVERTED.beside(model).unlink(missing_ok=True)
+    return measured(words, file)
+
+
 def command_alone(*words: object) -> dict[str, Any]:
     """A command that reads little, in a fresh process."""
     return {"wall": run_command([*COMMAND, *words]).seconds}
@@ -160,6 +166,7 @@ def main() -> None:
         words = [*map(str, words), *(more or ["--precision", "fp32"])]
         measured(words, folder / "notes")  # The page cache and compiled helpers.
         contenders = {
+            "first": lambda: measured_first(words, folder / "notes", model),
             "predict": lambda: measured(words, folder / "notes"),
             "torch": torch_alone,
             "--help": lambda: command_alone("--help"),
@@ -173,6 +180,9 @@ def main() -> None:
         Row("start until ready, and the end", overhead, "s", "<= 3", about),
         Row("peak memory", median_of(runs, "peak") / 1024, "GiB", "<= 1.2", "RSS"),
         Row("whole process", median_of(runs, "wall"), "s"),
+        Row("with a new model: start until ready, and the end", median_of(found["first"], "overhead"), "s"),
+        Row("with a new model: peak memory", median_of(found["first"], "peak") / 1024, "GiB", "", "RSS"),
+        Row("with a new model: whole process", median_of(found["first"], "wall"), "s"),
         Row("`import torch` alone", alone, "s"),
     ]
     quick = {"`geounet --help`": ("--help", 0.3), "`geounet info`": ("info", 1.5)}
