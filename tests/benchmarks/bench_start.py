@@ -5,8 +5,8 @@ that notes the time and its resident memory (with the peak since the last note) 
 The model was used before, so that its network stands converted beside it; the first prediction with a model, which
 converts it by PyTorch, is measured as well.
 The figure is of what is neither the network nor its blocks: from the process' start until the network is ready for the
-first window, and from the last block to the end. Beside it stands `import torch`, alone in a fresh process. Options that
-it does not know go to the command instead of `--precision fp32`.
+first window, and from the last block to the end. Beside it stands `import torch`, alone in a fresh process. Options
+that it does not know go to the command instead of `--precision fp32`.
 
     python tests/benchmarks/bench_start.py [--quick] [--window-size 1216 ...]
 """
