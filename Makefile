@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 VALIDATOR := .venv/fiboa/.ready
+AZURITE := .venv/azurite/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install validator demo test test-avx2 test-servers test-qgis test-docs docs dist test-long test-faults test-real coverage check bench sample-tiles sample-model clean
+.PHONY: help install validator azurite demo test test-avx2 test-servers test-qgis test-docs docs dist test-long test-faults test-real coverage check bench sample-tiles sample-model clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -27,6 +28,13 @@ $(VALIDATOR): $(READY)
 	touch $(VALIDATOR)
 
 validator: $(VALIDATOR) ## Install fiboa's validator into .venv/fiboa; without it its test is skipped.
+
+# A server that speaks as Azure's object store does; it needs Node.js.
+$(AZURITE): $(READY)
+	npm install --silent --no-audit --no-fund --prefix .venv/azurite azurite@3.37.0
+	touch $(AZURITE)
+
+azurite: $(AZURITE) ## Install Azure's storage emulator into .venv/azurite; without it its tests are skipped.
 
 test: $(READY) ## Run the test suite (some minutes on 2 cores).
 	$(BIN)/pytest -m "not real and not fault and not server and not qgis and not docs and not long" --numprocesses logical --maxprocesses 4 --dist loadfile

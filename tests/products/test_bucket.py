@@ -1,4 +1,4 @@
-"""Products in an object store: a real server that speaks as Amazon's does, and runs that are killed."""
+"""Products in an object store: real servers that speak as Amazon's and Azure's do, and runs that are killed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
 import rasterio
+from object_servers import amazon, amazon_bucket, azure, azure_container, azurite
 from untrained import make_model
 
 from geounet.engine.plan import Engine
@@ -35,43 +34,32 @@ pytestmark = pytest.mark.server
 RECIPE = Recipe(vector_format="parquet", engine=Engine(precision="fp32"))
 
 
-@pytest.fixture(scope="module")
-def server():
-    """The port of an object store."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = [Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(400):
-            try:
-                urlopen(f"http://127.0.0.1:{port}/moto-api/", timeout=5).close()
-                break
-            except URLError:
-                time.sleep(0.05)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
+@pytest.fixture(scope="module", params=["s3", "az"])
+def server(request, tmp_path_factory):
+    """Of an object store: the scheme of its URLs, its port, and a function that makes a bucket there."""
+    if request.param == "s3":
+        with amazon() as port:
+            yield "s3", port, amazon_bucket
+        return
+    if azurite() is None:
+        pytest.skip("Azurite is not installed; make azurite")
+    with azure(tmp_path_factory.mktemp("azure")) as port:
+        yield "az", port, azure_container
 
 
 @pytest.fixture
 def place(server, tmp_path, monkeypatch, write_scene):
     """Three scenes, a model, and an empty bucket: the folder, and the URL of a prefix."""
+    scheme, port, make = server
     name = f"bucket{abs(hash(tmp_path)) % 10**9}"
-    for key, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server}", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
-        "AWS_REGION": "us-east-1", "XDG_CACHE_HOME": str(tmp_path / "cache"),
-    }.items():  # fmt: skip
+    for key, value in {**make(port, name), "XDG_CACHE_HOME": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(key, value)
-    urlopen(Request(f"http://127.0.0.1:{server}/{name}", method="PUT"), timeout=10).close()
     (tmp_path / "in").mkdir()
     for number in range(3):
         pixels = np.random.default_rng(number).integers(1, 250, (2, 60, 70 + number)).astype(np.uint8)
         write_scene(tmp_path / "in" / f"s{number}.tif", pixels)
     make_model(tmp_path / "m.safetensors")
-    return tmp_path, f"s3://{name}/some/prefix"
+    return tmp_path, f"{scheme}://{name}/some/prefix"
 
 
 def again(place, recipe=RECIPE, **how):
@@ -104,7 +92,7 @@ def test_products_go_to_the_store_as_to_a_folder(place):
 
 
 def test_a_second_run_from_anywhere_does_what_is_left_to_do(place, monkeypatch, write_scene):
-    folder, url = place
+    folder, _ = place
     again(place)
     before = objects(place)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "another machine"))
@@ -119,7 +107,6 @@ def test_a_second_run_from_anywhere_does_what_is_left_to_do(place, monkeypatch, 
     recipe = Recipe(vector_format="gpkg", engine=RECIPE.engine)
     assert again(place, recipe).counts == {"done": 3}
     assert {name.rpartition(".")[2] for name in objects(place) if "polygons" in name} == {"gpkg", "qml"}
-    assert url.startswith("s3://")
 
 
 def test_one_run_at_a_time_works_there_and_a_dead_one_bars_no_way(place):
@@ -237,7 +224,8 @@ def test_killed_it_goes_on_and_ends_as_though_nothing_had_been(place, share):
 
 
 def test_no_store_there_is_one_sentence(place, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for key in ("AWS_ENDPOINT_URL", "AZURE_STORAGE_ENDPOINT"):
+        monkeypatch.setenv(key, "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(UnreachableError, match="cannot be used at present"):
         again(place)
