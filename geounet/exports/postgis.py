@@ -98,7 +98,7 @@ class TableWriter:
 
     def __init__(self, cursor: Any, table: Table, mode: str) -> None:
         self.rows = 0
-        self.replaced = 0
+        self.replaced = self.dropped = 0
         self._cursor, self._table, self._mode = cursor, table, mode
         self._schema: pa.Schema | None = None
         self._srid = 0
@@ -141,6 +141,15 @@ class TableWriter:
             self._check()
         self._put_classes(legend)
 
+    def _rows_there(self) -> int:
+        from psycopg import sql
+
+        if not _exists(self._cursor, self._table.schema, self._table.name):
+            return 0
+        schema, table, _ = self._names()
+        self._cursor.execute(sql.SQL("SELECT count(*) FROM {}.{}").format(schema, table))
+        return int(self._cursor.fetchone()[0])
+
     def _make(self, *, has_class: bool) -> None:
         from psycopg import sql
 
@@ -148,6 +157,7 @@ class TableWriter:
         run = self._cursor.execute
         run(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema)) if not self._has_schema() else None
         if self._mode == "replace":
+            self.dropped = self._rows_there()
             for name in (table, classes):
                 run(sql.SQL("DROP TABLE IF EXISTS {}.{}").format(schema, name))
         elif _exists(self._cursor, self._table.schema, self._table.name):
@@ -270,6 +280,8 @@ def open_table(table: Table, mode: str) -> Iterator[TableWriter]:
         raise OutputError(f"{table.label}: {' '.join(str(error).split())}") from error
     if writer.replaced:
         _log.warning("%d rows of the same products were replaced", writer.replaced)
+    if writer.dropped:
+        _log.warning("%s was made anew; the %d rows that it had are gone", table.label, writer.dropped)
 
 
 def _analyze(table: Table) -> None:

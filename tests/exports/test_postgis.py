@@ -102,7 +102,7 @@ def test_a_raster_without_a_class_table_has_its_values_for_classes(database, tmp
     assert set(found) == {10, 30, 254, 77}
 
 
-def test_append_replace_upsert(batch, database):
+def test_append_replace_upsert(batch, database, caplog):
     url = f"{database}?table=t"
     export(batch / "p0", url)
     counts = {n: len(gpd.read_parquet(batch / f"p{n}/polygons.parquet")) for n in range(3)}
@@ -119,7 +119,10 @@ def test_append_replace_upsert(batch, database):
     made = export(batch / "p2", url, mode="append")
     assert made.moved == ("p2",)
     assert {row[7] for row in rows(database, "t")} == {32633}, "what comes is brought to the table's CRS"
+    there = len(rows(database, "t"))
+    caplog.clear()
     export(batch / "p2", url, mode="replace")
+    assert f"t was made anew; the {there} rows that it had are gone" in caplog.text
     assert len(rows(database, "t")) == counts[2]
     assert {row[7] for row in rows(database, "t")} == {32634}
 
