@@ -310,8 +310,12 @@ def last_line(text: str) -> str:
 
 
 def _predict_here(path: str, model: str, out: str, engine: dict[str, Any], confidence: str | None) -> dict[str, Any]:
+    from geounet.models.model_file import read_card
     from geounet.tasks.predict import Engine, predict
 
+    if read_card(Path(model)).architecture.encoder:
+        # Its halo is measured by PyTorch, whose import is no part of the figure.
+        import torch  # noqa: F401
     stamps: list[float] = []
     start = time.perf_counter()
     result = predict(
