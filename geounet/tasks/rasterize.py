@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import tempfile
 from collections import Counter
@@ -14,6 +13,7 @@ import geopandas as gpd
 import numpy as np
 
 from geounet.classes import NODATA, LandClass, default_class
+from geounet.data.canvas import on_canvas, pieces_of
 from geounet.data.labels import Polygons, in_crs_of, polygons_near, tell_unseen
 from geounet.data.polygon_classes import (
     class_field,
@@ -24,11 +24,10 @@ from geounet.data.polygon_classes import (
     tell_kinds,
     tell_strange_names,
 )
-from geounet.errors import LabelError, OutputError
+from geounet.errors import LabelError
 from geounet.formats.reading import one_layer, read_shapes, read_table
-from geounet.grid import Grid, Window
 from geounet.outputs import check_ending, claimed, workspace_of
-from geounet.raster.burning import burn, joined
+from geounet.raster.burning import joined
 from geounet.raster.cog import ENDINGS, RasterProfile, classes_of, write_cog
 from geounet.raster.identity import request_hash
 from geounet.raster.placement import bounds_of
@@ -40,10 +39,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from geounet.grid import Window
     from geounet.raster.burning import Outlines
     from geounet.raster.scene import Scene
 
-    Canvas = NDArray[np.uint8]
     Progress = Callable[[int, int], None]
 
 _log = logging.getLogger(__name__)
@@ -119,11 +118,11 @@ def rasterize(
         del frame
         burning = _Burning(scene, polygons, all_touched)
         with tempfile.TemporaryFile(dir=workspace_of(out)) as place:
-            canvas, last = _on_canvas(burning.drawn(file, codes), scene, place, tile_size)
+            canvas, last = on_canvas(burning.drawn(file, codes), scene, place, tile_size)
             burning.tell()
             table = tuple(classes) or _class_table(burning.codes, known, scene, background)
             counts = np.zeros(NODATA + 1, np.int64)
-            pieces = _pieces(scene, canvas, last, background, tile_size, progress)
+            pieces = pieces_of(scene, canvas, last, background, tile_size, progress)
             write_cog(out, _profile(scene, table), _counted(pieces, counts))
     found = {int(value): int(counts[value]) for value in np.flatnonzero(counts[:NODATA])}
     return RasterizeSummary(burning.polygons, found, int(counts[NODATA]))
@@ -292,74 +291,6 @@ def _profile(scene: Scene, classes: tuple[LandClass, ...]) -> RasterProfile:
         nodata=NODATA,
         classes=classes,
     )
-
-
-def _on_canvas(
-    parts: Iterator[Polygons], scene: Scene, place: Any, tile_size: int
-) -> tuple[Canvas | None, Polygons | None]:
-    """Burn all but the last of the parts; where there is one alone, it is burnt while the raster is written.
-
-    Args:
-        parts: in their order.
-        scene: on whose pixels.
-        place: an open, empty file.
-        tile_size: rows and columns worked on at once.
-
-    Returns:
-        The raster's pixels in the file, None where there was no part to burn; and the last part.
-    """
-    canvas: Canvas | None = None
-    before: Polygons | None = None
-    for part in parts:
-        if before is not None:
-            canvas = _reserved(scene, place) if canvas is None else canvas
-            for core in _cores(scene, tile_size):
-                _burn_onto(canvas, before, core)
-        before = part
-    return canvas, before
-
-
-def _reserved(scene: Scene, place: Any) -> Canvas:
-    """A raster of nodata in a file, which memory need not hold.
-
-    Raises:
-        OutputError: the disk has no room for it.
-    """
-    try:
-        # Beforehand: a disk that is full when a mapped page is written ends the process without a word.
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(place.fileno(), 0, scene.extent.pixels)
-    except OSError as error:
-        raise OutputError(f"there is no room for {scene.extent.pixels} bytes meanwhile: {error.strerror}") from error
-    # Stored are the differences from nodata: what was never written is 0.
-    return np.memmap(place, np.uint8, "r+", shape=(scene.height, scene.width))
-
-
-def _burn_onto(canvas: Canvas, part: Polygons, core: Window) -> None:
-    if part.outlines.near(core).size:
-        found = burn(part.outlines, core, NODATA, part.all_touched)
-        np.copyto(canvas[core.within(Window(0, 0, 0, 0))], NODATA - found, where=found != NODATA)
-
-
-def _cores(scene: Scene, tile_size: int) -> list[Window]:
-    return [tile.core for tile in Grid(scene.extent, tile_size, tile_size).tiles()]
-
-
-def _pieces(
-    scene: Scene, canvas: Canvas | None, last: Polygons | None, background: int, tile_size: int, progress: Progress
-) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
-    """What is on the canvas with the last part on top, tile by tile."""
-    cores = _cores(scene, tile_size)
-    for done, core in enumerate(cores, 1):
-        codes = np.full((core.height, core.width), NODATA, np.uint8)
-        if canvas is not None:
-            codes -= canvas[core.within(Window(0, 0, 0, 0))]
-        if last is not None:
-            found = burn(last.outlines, core, NODATA, last.all_touched)
-            np.copyto(codes, found, where=found != NODATA)
-        codes[codes == NODATA] = background
-        yield core, codes
-        progress(done, len(cores))
 
 
 def _counted(

@@ -17,6 +17,7 @@ from pyproj import Transformer
 from shapely.geometry import GeometryCollection, LineString, Point, Polygon, box
 
 from geounet.classes import LandClass
+from geounet.data import canvas
 from geounet.errors import LabelError, OutputError
 from geounet.grid import Window
 from geounet.raster.cog import RasterProfile, classes_of, write_cog
@@ -329,7 +330,7 @@ def test_a_disk_without_room_is_said(tmp_path, like, monkeypatch):
     def full(*_given):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(task.os, "posix_fallocate", full)
+    monkeypatch.setattr(canvas.os, "posix_fallocate", full)
     monkeypatch.setattr(task, "read_shapes", partial(task.read_shapes, rows=1))
     monkeypatch.setattr(task, "_EDGES", 0)
     with pytest.raises(OutputError, match="no room for 1500 bytes meanwhile: No space left on device"):
