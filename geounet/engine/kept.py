@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geounet.engine.compiled import core
-from geounet.errors import GeounetError, ModelError
+from geounet.errors import ModelError
 from geounet.models.model_file import fingerprint, write_safetensors
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def keep_conversion(model: Path, halo: int, network: Any) -> None:
     """Put a converted network beside its model file, for the next run; where that cannot be, it is made each time."""
     try:
         keep(model, CONVERTED, network, _conversion(model, halo), sign=True)
-    except GeounetError as error:
+    except Exception as error:  # noqa: BLE001 - it only saves time
         _log.debug("the network is converted anew in each run: %s", error)
 
 

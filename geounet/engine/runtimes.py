@@ -7,6 +7,7 @@ in large windows; a network that was converted for it before needs no PyTorch an
 from __future__ import annotations
 
 import importlib.util
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from geounet.engine.compiled import Classifier
     from geounet.models.model_file import ModelCard
 
+_CONVERTING = threading.Lock()
 RUNTIMES = ("auto", "torch", "openvino")
 """By the names of the command line."""
 
@@ -109,7 +111,9 @@ def openvino_network(setup: NetworkSetup, card: ModelCard) -> Any:
     """
     model = Path(setup.model)
     if setup.quantized is None:
-        network = kept_conversion(model, setup.halo) or _converted(model, setup.halo)
+        # The scenes of a batch are at work in threads: the first of them converts for all.
+        with _CONVERTING:
+            network = kept_conversion(model, setup.halo) or _converted(model, setup.halo)
     elif is_kept(setup.quantized):
         network = kept_integers(model)
     else:
