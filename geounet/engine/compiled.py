@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
+import threading
 from functools import cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -86,10 +87,13 @@ def compiled_openvino(model: Any, precision: str, threads: int) -> Classifier:
         "ENABLE_CPU_PINNING": False,
     }
     request = core().compile_model(model, "CPU", settings).create_infer_request()
+    # The scenes of a batch that are at work at once are probed by one network.
+    turn = threading.Lock()
 
     def run(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
-        found = request.infer([image[None]], share_inputs=True)
-        # Copies: the request's own memory is overwritten by the next window.
-        return tuple(np.array(part[0]) for part in found.values())
+        with turn:
+            found = request.infer([image[None]], share_inputs=True)
+            # Copies: the request's own memory is overwritten by the next window.
+            return tuple(np.array(part[0]) for part in found.values())
 
     return run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -79,6 +80,17 @@ def test_one_conversion_serves_windows_of_all_sizes(model, conversions):
     assert anew(setup_of(model, probabilities=True))[2].shape[1:] == (128, 192)
     assert anew(NetworkSetup(**{**fields(setup_of(model)), "window": (128, 320)}))[0].shape == (64, 256)
     assert len(conversions) == 1
+
+
+def test_threads_take_turns_with_a_network(tmp_path):
+    """As the scenes of a batch do, which are probed at once."""
+    make_model(tmp_path / "m.safetensors", 3, depth=2)
+    setup = setup_of(tmp_path / "m.safetensors")
+    expected = anew(setup)
+    run, _ = prepared(setup)
+    image = np.random.default_rng(0).normal(size=(3, *setup.window)).astype(np.float32)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(same(found, expected) for found in pool.map(run, [image] * 40))
 
 
 def fields(setup):

@@ -159,7 +159,7 @@ def test_another_machine_goes_on_with_the_blocks_that_one_has_finished(place, mo
     """And with the network that they were computed by."""
     recipe = replace(TILED, engine=replace(TILED.engine, precision=precision))
     local = run([place[0] / "in"], place[0] / "m.safetensors", place[0] / "local", recipe)
-    assert local.counts == {"done": 3}, [entry.reason for entry in local.scenes]
+    assert local.counts == {"done": 3}, [entry.failure for entry in local.scenes]
     blocks = interrupted(place, monkeypatch, recipe)
     assert len(blocks) >= 3
     first = {}
