@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from zarr.codecs import BloscCodec
 
 from geounet.classes import NODATA
 from geounet.engine.tile_places import IDENTITY, guarded, place_of
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from geounet.grid import Block
 
 _RECORDS = "done"
-# On a disk it is there for minutes: a third of the time that Zarr's own takes.
-_SWIFT = BloscCodec(cname="lz4", clevel=1, shuffle="noshuffle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +239,6 @@ def _fill(store: TileStore, region: Window, group: Any) -> None:
             chunks=(*(1 for _ in layer.before), *store.chunk_shape),
             dtype=layer.dtype,
             fill_value=layer.nodata,
-            # Over a network bytes cost more than what makes them fewer.
-            compressors="auto" if is_bucket(store.path) else _SWIFT,
         )
 
 

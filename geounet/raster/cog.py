@@ -176,8 +176,8 @@ def _copy_to_cog(plain: Path, cog: Path, more: Mapping[str, Any]) -> None:
         cog,
         driver="COG",
         compress="ZSTD",
-        # On maps and confidences 3 makes a fortieth less in up to twice the time, GDAL's default, 9, at most a fifth.
-        level=1,
+        # Zstandard's own default: GDAL's, 9, takes two and a half times as long for a tenth of the size.
+        level=3,
         blocksize=512,
         overview_resampling="nearest",
         overview_compress="ZSTD",
