@@ -6,19 +6,17 @@ import base64
 import hashlib
 import hmac
 import shutil
-import socket
-import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from serving import free_port, serving
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 _HERE = Path(__file__).parents[1] / ".venv/azurite/node_modules/.bin/azurite-blob"
 # Azurite's only account; both are in its documentation.
@@ -32,47 +30,22 @@ def azurite() -> str | None:
     return str(_HERE) if _HERE.exists() else shutil.which("azurite-blob")
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
-
-
-@contextmanager
-def _running(words: Sequence[str], port: int) -> Iterator[int]:
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(400):
-            try:
-                urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
-                break
-            except HTTPError:
-                break
-            except URLError:
-                time.sleep(0.05)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
 @contextmanager
 def amazon() -> Iterator[int]:
     """A port that speaks as Amazon's does."""
-    port = _free_port()
+    port = free_port()
     program = str(Path(sys.executable).with_name("moto_server"))
-    with _running([program, "-H", "127.0.0.1", "-p", str(port)], port):
+    with serving([program, "-H", "127.0.0.1", "-p", str(port)], port):
         yield port
 
 
 @contextmanager
 def azure(folder: Path) -> Iterator[int]:
     """A port that speaks as Azure's does; its files are in a folder."""
-    port = _free_port()
+    port = free_port()
     words = [azurite() or "", "--blobHost", "127.0.0.1", "--blobPort", str(port), "-l", str(folder), "--silent",
              "--skipApiVersionCheck", "--disableTelemetry"]  # fmt: skip
-    with _running(words, port):
+    with serving(words, port):
         yield port
 
 

@@ -6,7 +6,6 @@ pixel come back.
 
 from __future__ import annotations
 
-import threading
 import warnings
 from typing import TYPE_CHECKING
 
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 
 TRACED_CORE = 64
 """Pixels of the core with which a network is traced."""
-
-_TRACING = threading.Lock()
-"""PyTorch traces one network at a time: the scenes of a batch are at work in threads."""
 
 
 class WindowClassifier(nn.Module):
@@ -102,7 +98,7 @@ def openvino_model(classifier: WindowClassifier, shape: tuple[int, int, int]) ->
     # The network is traced on a small window, and the graph then laid out for the real one.
     side = 2 * classifier.cropped.halo + TRACED_CORE
     example = torch.zeros(1, shape[0], min(side, shape[1]), min(side, shape[2]))
-    with _TRACING, torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings():
         # The tracer's remarks are for who writes networks, not for who runs them.
         warnings.simplefilter("ignore")
         # What openvino.convert_model does, without the two seconds that it takes to look for other kinds of input.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geounet.engine.compiled import core
-from geounet.errors import ModelError
+from geounet.errors import GeounetError, ModelError, one_line
 from geounet.models.model_file import fingerprint, write_safetensors
 
 if TYPE_CHECKING:
@@ -88,7 +88,10 @@ def kept_integers(model: Path) -> Any:
     """
     place = INTEGERS.beside(model)
     with _told_of(place):
-        parts = _parts(place)
+        about, parts = _header(place, INTEGERS), _parts(place)
+        # Files of before tell no hash.
+        if about.get("sha256", _digest(parts)) != _digest(parts):
+            raise ValueError("its bytes are not those that were written")
     return _opened(*parts)
 
 
@@ -98,37 +101,38 @@ def kept_conversion(model: Path, halo: int) -> Any | None:
     None where there is none of just this model, halo and versions, or a byte of it has changed.
     """
     place = CONVERTED.beside(model)
-    try:
-        found = _header(place, CONVERTED)
-        parts = _parts(place)
-        if found != {**_conversion(model, halo), "sha256": _digest(parts)}:
-            return None
-        return _opened(*parts)
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, it only saves time
+    if not place.exists():
         return None
+    try:
+        found, parts = _header(place, CONVERTED), _parts(place)
+        if found == {**_conversion(model, halo), "sha256": _digest(parts)}:
+            return _opened(*parts)
+        _log.info("%s is of another model, halo or version, or changed, and is made anew", place)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it only saves time
+        _log.info("%s cannot be read, and is made anew: %s", place, one_line(error))
+    return None
 
 
 def keep_conversion(model: Path, halo: int, network: Any) -> None:
     """Put a converted network beside its model file, for the next run; where that cannot be, it is made each time."""
     try:
-        keep(model, CONVERTED, network, _conversion(model, halo), sign=True)
-    except Exception as error:  # noqa: BLE001 - it only saves time
-        _log.debug("the network is converted anew in each run: %s", error)
+        keep(model, CONVERTED, network, _conversion(model, halo))
+    except GeounetError as error:
+        _log.info("the network is converted anew in each run: %s", error)
 
 
 def _conversion(model: Path, halo: int) -> dict[str, Any]:
     return {"model": fingerprint(model), "halo": halo, "versions": CONVERTED.versions()}
 
 
-def keep(model: Path, kind: Kind, network: Any, about: dict[str, Any], *, sign: bool = False) -> None:
-    """Write a network beside its model file.
+def keep(model: Path, kind: Kind, network: Any, about: dict[str, Any]) -> None:
+    """Write a network beside its model file, with a hash of it.
 
     Args:
         model: the model file.
         kind: which of its files.
         network: the `openvino.Model`.
-        about: what the header tells.
-        sign: whether it tells a hash of the network as well.
+        about: what the header tells besides.
 
     Raises:
         OutputError: the file cannot be written.
@@ -140,9 +144,8 @@ def keep(model: Path, kind: Kind, network: Any, about: dict[str, Any], *, sign: 
         draft = Path(folder, "network.xml")
         openvino.save_model(network, draft, compress_to_fp16=False)
         parts = draft.read_bytes(), draft.with_suffix(".bin").read_bytes()
-    about = {**about, "sha256": _digest(parts)} if sign else about
     tensors = dict(zip((_DESCRIPTION, _WEIGHTS), (np.frombuffer(part, np.uint8) for part in parts), strict=True))
-    header = {kind.key: json.dumps(about, sort_keys=True)}
+    header = {kind.key: json.dumps({**about, "sha256": _digest(parts)}, sort_keys=True)}
     write_safetensors(kind.beside(model), lambda staged: save_file(tensors, staged, metadata=header))
 
 

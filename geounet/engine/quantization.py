@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from geounet.engine.cluster import usable_cores
 from geounet.engine.compiled import compiled_openvino, signal_stack_kept
-from geounet.engine.kept import INTEGERS, is_calibrated, keep
+from geounet.engine.kept import INTEGERS, keep
 from geounet.engine.probe import agreement, draw_images, draw_samples
-from geounet.engine.runtimes import NetworkSetup, openvino_network, pick_runtime, prepared
+from geounet.engine.runtimes import NetworkSetup, in_kept_integers, openvino_network, pick_runtime, prepared
 from geounet.errors import ModelError
-from geounet.models.model_file import fingerprint, load_model, read_card
+from geounet.models.model_file import fingerprint, read_card
 from geounet.outputs import atomic, check_output
 
 if TYPE_CHECKING:
@@ -72,8 +72,9 @@ def quantize(scene: Scene, card: ModelCard, setup: NetworkSetup, halo: int, fold
     """
     note = folder / _NOTE
     if not note.exists():
-        if setup.runtime == "openvino" and is_calibrated(Path(setup.model), setup.halo):
-            model = openvino_network(replace(setup, quantized=str(INTEGERS.beside(setup.model))), card)
+        kept = in_kept_integers(setup)
+        if kept is not None:
+            model = openvino_network(kept, card)
         else:
             check_quantization(setup.runtime)
             model = _calibrated(setup, draw_images(scene, card, halo))
@@ -129,16 +130,15 @@ def quantize_model(model: Path, scenes: Sequence[Scene], *, overwrite: bool = Fa
 
 def _calibrated(setup: NetworkSetup, images: Sequence[NDArray[np.float32]]) -> Any:
     """The network for the setup's windows in int8, its ranges from images (bands, height, width) of one shape."""
-    from geounet.engine.classifier import WindowClassifier, openvino_model
-
-    network, card = load_model(Path(setup.model))
-    classifier = WindowClassifier(network, setup.halo, probabilities=setup.probabilities or setup.tta).eval()
+    card = read_card(Path(setup.model))
+    plain = replace(setup, precision="fp32", quantized=None)
     if not images:
         # Nothing is valid, so nothing will be run.
-        return openvino_model(classifier, (len(card.bands), *setup.window))
+        return openvino_network(plain, card)
+    seen = replace(plain, window=(images[0].shape[1], images[0].shape[2]))
     with signal_stack_kept(), _in_silence() as nncf:
         model = nncf.quantize(
-            openvino_model(classifier, images[0].shape),
+            openvino_network(seen, card),
             nncf.Dataset([image[None] for image in images]),
             subset_size=len(images),
             preset=nncf.QuantizationPreset.MIXED,

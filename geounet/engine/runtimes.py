@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geounet.engine.compiled import compiled_openvino, read_network
-from geounet.engine.kept import is_kept, keep_conversion, kept_conversion, kept_integers
+from geounet.engine.kept import INTEGERS, is_calibrated, is_kept, keep_conversion, kept_conversion, kept_integers
 from geounet.errors import ModelError
 from geounet.grid import round_up
 from geounet.models.model_file import load_model, read_card
@@ -101,6 +101,17 @@ def prepared(setup: NetworkSetup) -> tuple[Classifier, ModelCard]:
         probabilities=_wants_probabilities(setup),
     )
     return run, card
+
+
+def in_kept_integers(setup: NetworkSetup) -> NetworkSetup | None:
+    """The setup with the network in int8 that stands beside the model; None where there is none for it.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    if setup.runtime != "openvino" or not is_calibrated(Path(setup.model), setup.halo):
+        return None
+    return replace(setup, precision="int8", quantized=str(INTEGERS.beside(setup.model)))
 
 
 def openvino_network(setup: NetworkSetup, card: ModelCard) -> Any:

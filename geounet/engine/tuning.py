@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geounet.engine.cluster import usable_cores
 from geounet.engine.devices import faster_precision
-from geounet.engine.kept import INTEGERS, is_calibrated
 from geounet.engine.probe import AGREEMENT, agreement, draw_samples, probed_windows
 from geounet.engine.quantization import check_quantization
-from geounet.engine.runtimes import NetworkSetup, pick_runtime, prepared
+from geounet.engine.runtimes import NetworkSetup, in_kept_integers, pick_runtime, prepared
 from geounet.errors import ModelError
 from geounet.grid import Window, round_up
 from geounet.models.model_file import fingerprint, load_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from geounet.engine.probe import Sample
     from geounet.models.model_file import ModelCard
@@ -134,7 +133,7 @@ def choose(
     core = _core(scene.extent, card, margin, window_size)
     setup = replace(setup, halo=margin, window=(core[0] + 2 * margin, core[1] + 2 * margin))
     kept = None
-    if precision == "int8" and not _has_integers(setup):
+    if precision == "int8" and in_kept_integers(setup) is None:
         check_quantization(chosen)
     if precision == "auto" and not small:
         cheaper = _cheaper(setup)
@@ -188,19 +187,16 @@ def _around(region: Window, card: ModelCard, tuning: Tuning, window_size: int | 
 
 def _cheaper(setup: NetworkSetup) -> list[NetworkSetup]:
     """The setup in each precision that is faster than float32 there, the fastest first."""
-    found = []
-    if _has_integers(setup):
-        found.append(replace(setup, precision="int8", quantized=str(INTEGERS.beside(setup.model))))
-    lower = faster_precision(setup.device)
-    return [*found, replace(setup, precision=lower)] if lower else found
+    integers, lower = in_kept_integers(setup), faster_precision(setup.device)
+    return [found for found in (integers, replace(setup, precision=lower) if lower else None) if found]
 
 
 def _choose_precision(
     setup: NetworkSetup, cheaper: Sequence[NetworkSetup], samples: Sequence[Sample], stride: int
 ) -> tuple[str, float | None]:
     """The fastest precision that keeps the class of enough pixels, and the share that it keeps."""
-    if cheaper and not samples:
-        # Nothing of the scene is valid.
+    if not (cheaper and samples):
+        # There is nothing to choose, or nothing of the scene is valid.
         return "fp32", None
     for candidate in cheaper:
         run, _ = prepared(candidate)
@@ -208,10 +204,6 @@ def _choose_precision(
         if share >= AGREEMENT:
             return candidate.precision, share
     return "fp32", 1.0
-
-
-def _has_integers(setup: NetworkSetup) -> bool:
-    return setup.runtime == "openvino" and is_calibrated(Path(setup.model), setup.halo)
 
 
 def _core(area: Window, card: ModelCard, halo: int, window_size: int | None) -> tuple[int, int]:

@@ -118,8 +118,12 @@ def test_what_cannot_be_kept_or_read_is_one_sentence(place, model, tmp_path, pro
     with pytest.raises(OutputError, match="exists"):
         quantize_model(model, scenes(place, model))
     kept = model.with_name(f"{model.name}.int8")
-    kept.write_bytes(kept.read_bytes()[:1000])
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:1000])
     with pytest.raises(ModelError, match=r"is damaged .*; remove it, or quantize the model anew"):
+        run(place / "s0.tif", model, tmp_path / "out.tif")
+    kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(ModelError, match=r"is damaged \(its bytes are not those that were written\)"):
         run(place / "s0.tif", model, tmp_path / "out.tif")
     far = tmp_path / "far.safetensors"
     make_model(far, bands=1, depth=2, width=4, norm="group", mean=120.0, std=60.0)

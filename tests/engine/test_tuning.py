@@ -66,6 +66,16 @@ def test_a_scene_that_is_predicted_sooner_than_probed_is_not_probed(place, scene
     assert (found.tiling, found.agreement) == ("exact", None)
 
 
+@pytest.mark.usefixtures("probing")
+def test_where_nothing_is_faster_than_float32_nothing_is_probed(place, scene, monkeypatch):
+    """A CPU without bfloat16, and no network in int8: and it is not said that something was probed."""
+    monkeypatch.setattr(tuning, "faster_precision", lambda _device: None)
+    monkeypatch.setattr(tuning, "draw_samples", lambda *_given: pytest.fail("probed"))
+    card = make_model(place / "m.safetensors", depth=3)
+    found = tune(load_scene(scene), card, place / "m.safetensors", CPU, **OPEN)
+    assert (found.precision, found.agreement, tuning.describe_agreement(found)) == ("fp32", None, "not probed")
+
+
 def test_a_tiny_scene_is_not_compiled_for(place, write_scene):
     """Exact halo, float32 and torch, in a window no larger than the scene."""
     card = make_model(place / "m.safetensors", depth=3)

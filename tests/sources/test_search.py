@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from geounet_pipelines.main import cli
+from serving import free_port, serving
 from untrained import make_model
 
 from geounet.errors import SceneError, UnreachableError
@@ -59,23 +55,11 @@ def api(tmp_path_factory, write_scene):
     (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
     for name in ("even", "odd"):
         (folder / f"{name}.json").write_text(json.dumps(collection_of(name)))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = [Path(sys.executable).with_name("rustac"), "serve", "--addr", f"127.0.0.1:{port}",
              *(folder / name for name in ("even.json", "odd.json", "items.json"))]  # fmt: skip
-    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            try:
-                urlopen(f"http://127.0.0.1:{port}", timeout=5).close()
-                break
-            except URLError:
-                time.sleep(0.05)
+    with serving(words, port):
         yield folder, f"http://127.0.0.1:{port}"
-    finally:
-        server.kill()
-        server.wait()
 
 
 def ids(names):
